@@ -1,0 +1,3 @@
+//! The `sess` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What travels between `sessd` and every front end.

@@ -1,0 +1,3 @@
+//! The stub model server.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The harness: starts real daemons, stub models and clients for the suites.
