@@ -1,0 +1,104 @@
+//! One thing said. Immutable.
+
+use super::{Block, By, Usage, thing, words};
+use crate::id::{MessageId, TaskId, ThreadId};
+use crate::time::Timestamp;
+
+use serde::{Deserialize, Serialize};
+
+thing! {
+    /// One thing said. Immutable; it travels in exactly one event.
+    Message, MessagePatch by id: MessageId;
+    must {
+        /// The thread on which it was appended.
+        thread: ThreadId,
+        /// The number of the event that appended it.
+        seq: u64,
+        /// Who speaks.
+        role: Role,
+        /// What is said.
+        content: Vec<Block>,
+        /// When it was appended.
+        at: Timestamp,
+        /// Whether it is whole.
+        status: MessageStatus,
+        /// What it is for.
+        kind: MessageKind,
+    }
+    may {
+        /// The message before it on its path.
+        parent: MessageId,
+        /// The task that it belongs to.
+        task: TaskId,
+        /// Who sent it.
+        by: By,
+        /// The model that wrote it.
+        model: String,
+        /// What its model call used.
+        usage: Usage,
+        /// How the window of its model call was spent.
+        prompt: PromptSize,
+        /// Which attempt of its model call gave it, from 1.
+        attempt: u32,
+        /// From asking to the first piece.
+        ttft_ms: u64,
+        /// From asking to the end.
+        duration_ms: u64,
+        /// Why the model stopped.
+        stop_reason: String,
+        /// Where the model was asked.
+        endpoint: String,
+    }
+}
+
+words! {
+    /// Who speaks.
+    Role {
+        /// The system prompt's author.
+        System,
+        /// The person.
+        User,
+        /// The model.
+        Assistant,
+        /// A tool.
+        Tool,
+    }
+    /// Whether a message is whole.
+    MessageStatus {
+        /// It is whole.
+        Complete,
+        /// It was cut; all whole text so far is kept.
+        Partial,
+    }
+    /// What a message is for.
+    MessageKind {
+        /// To be read.
+        Text,
+        /// A tool's input or output.
+        ToolPayload,
+        /// A note on what happened.
+        Status,
+        /// What a compaction kept of the messages before it.
+        Summary,
+    }
+}
+
+/// How the window of a model call was spent, in tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PromptSize {
+    /// The window.
+    pub budget: u64,
+    /// All of what follows.
+    pub used: u64,
+    /// The system prompt.
+    pub system: u64,
+    /// Descriptions of tools.
+    pub tools: u64,
+    /// Skills.
+    pub skills: u64,
+    /// Memory.
+    pub memory: u64,
+    /// Messages.
+    pub messages: u64,
+}
