@@ -174,7 +174,7 @@ impl Stub {
     async fn page(&self, since: u64, wait_ms: u64) -> anyhow::Result<Page> {
         let path = format!("/control/log?since={since}&wait_ms={wait_ms}");
         let page: Page = self.call("GET", &path, None).await?;
-        ensure!(page.dropped == 0, "the stub's log has lost {} entries", page.dropped);
+        ensure!(page.lost == 0, "the stub's log lost {} entries after {since}", page.lost);
         Ok(page)
     }
 

@@ -133,8 +133,10 @@ pub struct Page<E = Vec<Entry>> {
     pub entries: E,
     /// The number of the newest entry there is.
     pub last: u64,
-    /// Entries lost to the limits on memory.
+    /// Entries dropped for the limits on memory.
     pub dropped: u64,
+    /// How many of them belong between the asked number and the first entry here.
+    pub lost: u64,
 }
 
 /// A moment on both clocks.
@@ -152,6 +154,7 @@ pub(super) struct Log {
     bytes: usize,
     last: u64,
     dropped: u64,
+    dropped_last: u64,
     file: Option<File>,
     file_bytes: u64,
     told: watch::Sender<u64>,
@@ -175,6 +178,7 @@ impl Log {
             bytes: 0,
             last: 0,
             dropped: 0,
+            dropped_last: 0,
             file,
             file_bytes: 0,
             told: watch::Sender::new(0),
@@ -210,6 +214,7 @@ impl Log {
             let Some(oldest) = self.entries.pop_front() else { break };
             self.bytes -= oldest.size();
             self.dropped += 1;
+            self.dropped_last = oldest.n;
         }
         self.told.send_replace(self.last);
     }
@@ -229,7 +234,8 @@ impl Log {
         let first = self.last + 1 - self.entries.len() as u64;
         let skip = (since + 1).saturating_sub(first) as usize;
         let entries = self.entries.iter().skip(skip).take(limit).cloned().collect();
-        Page { entries, last: self.last, dropped: self.dropped }
+        let lost = self.dropped_last.saturating_sub(since);
+        Page { entries, last: self.last, dropped: self.dropped, lost }
     }
 
     /// Tells the number of the newest entry.
@@ -242,6 +248,7 @@ impl Log {
         self.entries.clear();
         self.bytes = 0;
         self.dropped = 0;
+        self.dropped_last = 0;
     }
 }
 
@@ -256,5 +263,37 @@ impl Entry {
             What::Held { hold } => hold.len(),
             What::Models { .. } | What::Status { .. } | What::Ended { .. } => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_entries_go_and_who_asks_for_them_is_told() {
+        let mut log = Log::new(None).unwrap();
+        let stamp = log.stamp();
+        for request in 0..LOG_ENTRIES_MAX as u64 + 3 {
+            log.record(stamp, request, [What::Status { status: 200 }]);
+        }
+        let page = log.page(0, 2);
+        assert_eq!((page.entries[0].n, page.entries.len()), (4, 2));
+        assert_eq!((page.dropped, page.lost, page.last), (3, 3, LOG_ENTRIES_MAX as u64 + 3));
+        assert_eq!(log.page(3, 2).lost, 0);
+        log.clear();
+        assert_eq!(log.page(0, 2).lost, 0);
+    }
+
+    #[test]
+    fn long_texts_count_by_their_bytes() {
+        let mut log = Log::new(None).unwrap();
+        let stamp = log.stamp();
+        for _ in 0..3 {
+            let text = "x".repeat(LOG_BYTES_MAX / 2);
+            let bytes = text.len() as u64;
+            log.record(stamp, 1, [What::Piece { index: 0, part: Part::Text, bytes, text }]);
+        }
+        assert_eq!(log.page(0, 9).entries.len(), 2);
     }
 }
