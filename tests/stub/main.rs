@@ -37,7 +37,7 @@ async fn text_finish_usage_and_done_come_in_this_order() {
     assert_eq!(events[0]["choices"][0]["delta"]["role"], "assistant");
     assert_eq!(answer.field("content"), "a\"b\nß");
     assert_eq!(events[3]["choices"][0]["finish_reason"], "stop");
-    assert_eq!(events[3]["usage"], Value::Null);
+    assert_eq!(events[3].get("usage"), Some(&Value::Null));
     assert_eq!(events[4]["choices"], json!([]));
     let usage = json!({"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5});
     assert_eq!(events[4]["usage"], usage);
@@ -220,6 +220,24 @@ async fn a_client_that_leaves_is_noticed_at_a_stall_and_under_a_full_pipe() {
     let stats = stub.stats().await.unwrap();
     assert_eq!((stats.disconnects, stats.running, stats.requests), (2, 0, 2));
     assert_eq!(stats.open_connections, 1, "only the one that asks");
+}
+
+// The pipe is full when the stub learns that the client says no more; what the kernel took can still be read.
+#[tokio::test]
+async fn the_log_says_exactly_what_the_kernel_took() {
+    let stub = start().await;
+    stub.script("full", json!([{"pieces": 1_000_000}])).await.unwrap();
+    let mut raw = Raw::connect(&stub).await;
+    raw.ask("full", json!({})).await;
+    raw.shut().await;
+    let end = stub.wait_for(ended(How::Disconnected)).await.unwrap();
+    let answer = raw.answer().await;
+    let body = String::from_utf8(answer.body).unwrap();
+    let told = body.matches("\n\n").count() as u64 - 1;
+    let What::Ended { pieces, .. } = end.what else { panic!("{end:?}") };
+    assert_eq!((pieces, answer.whole), (told, false));
+    let sent = stub.text_sent(1).await.unwrap();
+    assert!(sent.ends_with(&format!(" w{} ", told - 1)), "the last of {told} pieces");
 }
 
 #[tokio::test]

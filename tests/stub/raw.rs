@@ -53,6 +53,11 @@ impl Raw {
         self.stream.write_all(request.as_bytes()).await.unwrap();
     }
 
+    /// Says that nothing more will be asked, which the stub takes for leaving.
+    pub(crate) async fn shut(&mut self) {
+        self.stream.shutdown().await.unwrap();
+    }
+
     /// Reads until the bytes read so far hold `text`.
     pub(crate) async fn read_until(&mut self, text: &str) {
         while !String::from_utf8_lossy(&self.buffer).contains(text) {

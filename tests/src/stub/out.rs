@@ -125,8 +125,8 @@ impl Out {
             }
             self.framed.extend_from_slice(chunk);
             end += chunk.len();
-            while let Some((_, what)) = body_marks.next_if(|(at, _)| *at <= end) {
-                self.marks.push_back((self.framed.len(), what));
+            while let Some((at, what)) = body_marks.next_if(|(at, _)| *at <= end) {
+                self.marks.push_back((self.framed.len() - (end - at), what));
             }
             if self.chunked {
                 self.framed.extend_from_slice(b"\r\n");
