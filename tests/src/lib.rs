@@ -1,1 +1,4 @@
 //! The harness: starts real daemons, stub models and clients for the suites.
+
+pub mod bins;
+pub mod stub;
