@@ -69,8 +69,13 @@ impl Run {
     }
 }
 
-/// Runs the writer under the recorder, behind `faults` if there are any.
-fn write(place: &Place, records: usize, syncs: &str, faults: Option<&Faults>) -> Result<Run> {
+/// Runs the writer under the recorder; `prepare` may add faults.
+fn write(
+    place: &Place,
+    records: usize,
+    syncs: &str,
+    prepare: impl FnOnce(&mut Command) -> Result<()>,
+) -> Result<Run> {
     static WRITER: OnceLock<PathBuf> = OnceLock::new();
     let writer = WRITER.get_or_init(|| Tools::program("writer.c").expect("writer.c compiles"));
     let (mut ours, theirs) = UnixStream::pair()?;
@@ -80,9 +85,7 @@ fn write(place: &Place, records: usize, syncs: &str, faults: Option<&Faults>) ->
         command.arg(place.data()).arg(records.to_string()).arg(syncs);
         command.stdout(Stdio::from(OwnedFd::from(theirs)));
         Recorder::command(&mut command, &place.data(), &place.log())?;
-        if let Some(faults) = faults {
-            faults.command(&mut command)?;
-        }
+        prepare(&mut command)?;
         command.spawn()?
     };
     let mut text = String::new();
@@ -93,7 +96,7 @@ fn write(place: &Place, records: usize, syncs: &str, faults: Option<&Faults>) ->
 
 /// Runs the writer to its end and reads what was recorded.
 fn recorded(place: &Place, records: usize, syncs: &str) -> Result<RecordLog> {
-    let run = write(place, records, syncs, None)?;
+    let run = write(place, records, syncs, |_| Ok(()))?;
     ensure!(run.status.success() && run.acknowledged() == records, "it ended with {}", run.status);
     RecordLog::read(&place.log())
 }

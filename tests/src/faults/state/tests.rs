@@ -156,6 +156,17 @@ fn a_file_made_and_synced_under_a_freed_name_stays_its_own() {
 }
 
 #[test]
+fn a_file_synced_under_a_name_that_another_was_given_before_stays_its_own() {
+    let log = || {
+        let given = LogBytes::new().new_file("n").write("n", 0, b"old").sync("n").rename("n", "f");
+        given.unlink("f").new_file("f").write("f", 0, b"new").sync("f")
+    };
+    for mode in Mode::ALL {
+        assert_eq!(outcomes(log(), mode, "f"), only(b"new"), "{mode:?}");
+    }
+}
+
+#[test]
 fn a_rename_replaces_whole_or_not_at_all() {
     let log = || {
         let first = LogBytes::new().new_file("f").write("f", 0, b"old").sync("f");
