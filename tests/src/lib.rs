@@ -1,4 +1,5 @@
 //! The harness: starts real daemons, stub models and clients for the suites.
 
 pub mod bins;
+pub mod faults;
 pub mod stub;
