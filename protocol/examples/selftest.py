@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import unittest.mock
 from typing import Any, Callable, Dict, List, Optional
 
 from sess_client import Connection, ConnectionLost, Fold, Follower, Held, SessError, normal, socket_path
@@ -314,6 +315,30 @@ class OverASocket(unittest.TestCase):
         self.assertEqual([follower.next(10)["method"] for _ in range(2)], ["follow", "follow"])
         self.assertEqual((follower.counts["lost"], len(follower.violations)), (1, 1))
         follower.drop()
+
+    def test_what_comes_before_the_answer_or_without_a_live_is_a_violation(self) -> None:
+        def first(peer: Peer) -> None:
+            id_ = peer.expect("session/follow")
+            peer.tell("event", story()[3])
+            peer.send({"id": id_, "result": {"cursor": "h:3:aa", "view": folded(story()[:3]).view(), "live": live("grü")}})
+
+        def second(peer: Peer) -> None:
+            peer.send({"id": peer.expect("session/follow"), "result": {"cursor": "h:3:aa"}})
+            peer.tell("delta", delta(4, "ß"))
+            peer.file.readline()
+
+        follower = Follower(SESSION, path=self.serve(first, second))
+        follower.next(10)
+        follower.drop()  # with the unread event, which the second connection withholds
+        self.assertEqual([follower.next(10)["method"] for _ in range(2)], ["follow", "delta"])
+        self.assertIn("before the answer", follower.violations[0])
+        self.assertIn("no live before it", follower.violations[1])
+        follower.drop()
+
+    def test_a_daemon_of_another_user_is_not_spoken_to(self) -> None:
+        path = self.serve(lambda peer: self.assertEqual(peer.file.readline(), b""))
+        with unittest.mock.patch("os.getuid", return_value=os.getuid() + 1), self.assertRaises(PermissionError):
+            Connection(path)
 
     def test_a_view_of_more_messages_than_were_given_is_paged_for(self) -> None:
         def script(peer: Peer) -> None:
