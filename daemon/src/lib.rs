@@ -1,1 +1,3 @@
 //! The daemon that owns every session.
+
+pub mod model;

@@ -1,0 +1,120 @@
+//! What the daemon needs from a model: a prompt in, a stream of pieces out.
+//!
+//! A stream yields pieces and ends after exactly one [`Piece::Finish`] or one error. To cancel a call
+//! is to drop its stream: the connection closes at once.
+
+mod call;
+pub mod echo;
+mod fault;
+mod http;
+mod openai;
+pub mod providers;
+mod retry;
+mod settings;
+mod sse;
+
+use futures_util::stream::BoxStream;
+
+/// A model that can be asked.
+pub trait Model: Send + Sync {
+    /// Asks. Nothing happens before the stream is polled.
+    fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>>;
+}
+
+/// Everything that a model sees of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The provider's own name of the model, without the provider's prefix.
+    pub model: String,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// The turns so far, oldest first, the request last.
+    pub messages: Vec<PromptMessage>,
+}
+
+/// One message of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PromptMessage {
+    /// Who spoke.
+    pub role: Speaker,
+    /// What was said.
+    pub text: String,
+}
+
+/// Who speaks in a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaker {
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// More of the text.
+    Text(String),
+    /// More of the reasoning.
+    Reasoning(String),
+    /// The call is tried again: all pieces before this one are void.
+    Restart,
+    /// The answer is whole. The last piece.
+    Finish(Finish),
+}
+
+/// How a whole answer came about.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Finish {
+    /// Tokens read, in all, as the provider counts them.
+    pub input_tokens: u64,
+    /// Tokens written, in all, reasoning included.
+    pub output_tokens: u64,
+    /// Of the input, those read from the provider's cache.
+    pub cache_read_tokens: u64,
+    /// Of the input, those written to the provider's cache.
+    pub cache_write_tokens: u64,
+    /// Of the output, those of reasoning.
+    pub reasoning_tokens: u64,
+    /// Why the model stopped, in the provider's word, as `stop` or `length`.
+    pub stop_reason: String,
+    /// Which attempt gave the answer, from 1.
+    pub attempt: u32,
+    /// From asking to the first piece, of the attempt that answered.
+    pub ttft_ms: u64,
+    /// From asking to the end, all attempts included.
+    pub duration_ms: u64,
+    /// Where it was asked: scheme, host and port, never a key.
+    pub endpoint: Option<String>,
+}
+
+/// A call that failed for good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    /// What a person or a program can do about it.
+    pub reason: Reason,
+    /// What happened, with the provider's own words where it gave any, never a key.
+    pub message: String,
+    /// When the provider asked to wait.
+    pub retry_after_ms: Option<u64>,
+}
+
+/// Why a call failed: the closed list of the protocol's `model` errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The key is missing or refused.
+    Auth,
+    /// Too many requests, also after waiting.
+    RateLimit,
+    /// The prompt does not fit the model's window.
+    ContextTooLong,
+    /// No connection, a server error, or an answer cut short.
+    Unavailable,
+    /// The provider refused the content or the request.
+    Refused,
+    /// What came back is not what the protocol of the provider allows.
+    BadAnswer,
+    /// A deadline passed.
+    Timeout,
+}
