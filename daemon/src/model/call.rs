@@ -2,6 +2,10 @@
 //!
 //! Nothing is spawned: the connection belongs to the stream, and dropping the stream closes it. Pieces
 //! are taken from the network many at a time, so that a burst costs no wait and no timer per piece.
+//!
+//! The HTTP client's own half of the connection is a job of the runtime, and hands over one HTTP chunk at
+//! a time. So poll a call in a spawned job, where both share a worker, and not in `block_on`, where each
+//! chunk wakes another thread and costs ten times as much.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
