@@ -54,6 +54,7 @@ pub struct Actor {
     /// The connection that made an ephemeral session.
     pub(super) creator: Option<ConnectionId>,
     last_use: Instant,
+    stopping: bool,
     ended: bool,
 }
 
@@ -107,6 +108,7 @@ impl Actor {
             waiters: Vec::new(),
             creator: None,
             last_use: Instant::now(),
+            stopping: false,
             ended: false,
         };
         (actor, handle)
@@ -122,24 +124,30 @@ impl Actor {
                     self.on_command(command).await;
                 }
                 Wake::Command(None) => self.ended = true,
-                Wake::Step(step) => self.on_step(step).await,
-                Wake::Keep => self.keep_partial().await,
+                Wake::Step(step) => {
+                    self.on_step(step).await;
+                    self.stop_if_done();
+                }
+                Wake::Keep => {
+                    self.keep_partial().await;
+                    self.stop_if_done();
+                }
                 Wake::Slot(slot) => self.start_next(slot).await,
                 Wake::Idle => self.retire_if_unused(),
-                Wake::Stop => self.on_stop().await,
+                Wake::Stop => self.on_stop(),
                 Wake::Deadline => self.put_back().await,
             }
         }
-        self.shared.sessions.remove_if_closed(self.state.id);
+        self.shared.sessions.remove_closed(self.state.id);
     }
 
     async fn wake(&mut self) -> Wake {
-        let stopping = self.shared.stop.is_stopping();
-        let wants_slot = self.wants_slot() && !stopping;
+        let wants_slot = self.wants_slot() && !self.stopping;
         let idle_at = self.last_use + IDLE;
         let keep_at = self.run.as_ref().and_then(Run::keep_at);
-        let deadline = self.shared.stop.deadline();
         let shared = Arc::clone(&self.shared);
+        let deadline = shared.stop.deadline().filter(|_| self.stopping);
+        let stopping = self.stopping;
         let is_running = self.run.is_some();
         tokio::select! {
             biased;
@@ -147,9 +155,9 @@ impl Actor {
             step = next_step(self.run.as_mut()) => Wake::Step(step),
             () = at(keep_at) => Wake::Keep,
             slot = shared.slots.take(), if wants_slot => Wake::Slot(slot),
-            () = shared.stop.stopping(), if !stopping || !is_running => Wake::Stop,
-            () = at(deadline), if is_running && stopping => Wake::Deadline,
-            () = tokio::time::sleep_until(idle_at), if !is_running && !stopping => Wake::Idle,
+            () = ends(&shared, self.state.id), if !stopping => Wake::Stop,
+            () = at(deadline) => Wake::Deadline,
+            () = tokio::time::sleep_until(idle_at), if !is_running => Wake::Idle,
         }
     }
 
@@ -331,14 +339,24 @@ impl Actor {
         let _ = reply.send(outcome);
     }
 
-    async fn on_stop(&mut self) {
-        if self.run.is_none() && self.state.id != SessionId::GLOBAL {
-            self.ended = true;
-        } else {
-            // Woken again by the task's end, or by the deadline.
-            self.shared.stop.over(self.state.id == SessionId::GLOBAL).await;
-            self.ended = self.state.id == SessionId::GLOBAL;
+    /// The daemon stops: a session without a task at work ends at once.
+    fn on_stop(&mut self) {
+        self.stopping = true;
+        if self.run.is_none() {
+            self.end_at_stop();
         }
+    }
+
+    fn stop_if_done(&mut self) {
+        if self.stopping && self.run.is_none() {
+            self.end_at_stop();
+        }
+    }
+
+    /// Leaves memory because the daemon stops.
+    pub(super) fn end_at_stop(&mut self) {
+        self.ended = true;
+        self.mailbox.close();
     }
 
     /// The end of a task could not be saved: keeps it, and comes back to it in a while.
@@ -361,6 +379,15 @@ async fn next_step(run: Option<&mut Run>) -> Option<crate::task::Step> {
     match run {
         Some(run) => run.next_step().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Waits for the end: the log of facts of no session outlives all sessions.
+async fn ends(shared: &Shared, id: SessionId) {
+    if id == SessionId::GLOBAL {
+        shared.stop.finished().await;
+    } else {
+        shared.stop.stopping().await;
     }
 }
 

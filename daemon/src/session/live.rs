@@ -138,6 +138,14 @@ impl Sessions {
         self.map().remove(&id);
     }
 
+    /// Forgets an actor that has ended, unless another one took its place.
+    pub(super) fn remove_closed(&self, id: SessionId) {
+        let mut live = self.map();
+        if live.get(&id).is_some_and(Handle::is_closed) {
+            live.remove(&id);
+        }
+    }
+
     /// Tells these sessions that a connection ended.
     pub async fn connection_gone(&self, connection: ConnectionId, held: &[SessionId]) {
         for id in held {

@@ -124,8 +124,8 @@ impl Writing {
 
     /// The answer's content as far as it is written.
     #[must_use]
-    pub fn into_content(self) -> Vec<Block> {
-        self.blocks.into_iter().map(|it| block_of(it.reasoning, it.text)).collect()
+    pub fn content(&self) -> Vec<Block> {
+        self.blocks.iter().map(|it| block_of(it.reasoning, it.text.clone())).collect()
     }
 }
 
