@@ -69,7 +69,8 @@ pub(crate) async fn steering_comes_and_goes(store: Arc<dyn Store>) {
     let mut log = Log::created(&store, session(1)).await;
     log.add(&store, vec![queued(log.session, task(1), 1), started(task(1))]).await;
     let said = json!([{"message": message(8).to_string(),
-        "content": [{"type": "text", "text": "left"}], "by": {"client": "tester", "pid": 7}, "at": "2026-11-21T10:00:00.000Z"}]);
+        "content": [{"type": "text", "text": "left"}], "by": {"client": "tester", "pid": 7},
+        "at": "2026-11-21T10:00:00.000Z"}]);
     log.add(&store, vec![changed(task(1), json!({ "steering": said }))]).await;
     assert_eq!(one(&store, task(1)).await["steering"], said);
     let loaded = store.load(log.session).await.expect("loads").expect("is there");

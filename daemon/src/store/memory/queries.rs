@@ -190,7 +190,7 @@ impl Content {
             let about = it.data.get("workspace").and_then(Value::as_str);
             it.kind == SessionCleared::TYPE && about == workspace
         });
-        let cleared = clears.map(|it| it.at.0).max().unwrap_or(i64::MIN);
+        let cleared = clears.last().map_or(i64::MIN, |it| it.at.0);
         self.views()
             .filter(|(_, view)| workspace.is_none() || path(view.session()) == workspace)
             .map(|(id, view)| (moment(view.session(), "active_at"), id))
