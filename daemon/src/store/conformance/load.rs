@@ -251,6 +251,10 @@ pub(crate) async fn partial_text_grows_and_starts_over(store: Arc<dyn Store>) {
     again.reset = true;
     store.keep_partial(again).await.expect("is kept");
     assert_eq!(load(&store, log.session).await.partial, partial(first, &[(false, "anew")]));
+    // One message is unfinished at a time: the next one takes the place of one never finished.
+    let second = (task(1), message(51));
+    store.keep_partial(piece(log.session, second, &[(0, true, "next")])).await.expect("is kept");
+    assert_eq!(load(&store, log.session).await.partial, partial(second, &[(true, "next")]));
 }
 
 pub(crate) async fn partial_text_ends_with_its_message(store: Arc<dyn Store>) {

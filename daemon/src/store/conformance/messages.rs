@@ -66,6 +66,7 @@ pub(crate) async fn pages_backward_and_forward_cover_the_path_once(store: Arc<dy
             back = page(&store, &log, bounds).await;
             assert!(!back.messages.is_empty(), "more means that more comes");
             all.splice(0..0, ids(&back));
+            assert!(all.len() <= 9, "none comes twice");
         }
         assert_eq!(all, numbered(1..=9));
         let mut all = numbered([1]);
@@ -73,6 +74,7 @@ pub(crate) async fn pages_backward_and_forward_cover_the_path_once(store: Arc<dy
             let bounds = MessagePage { after: all.last().copied(), ..newest(9, limit) };
             let forth = page(&store, &log, bounds).await;
             all.extend(ids(&forth));
+            assert!(all.len() <= 9, "none comes twice");
             if !forth.more {
                 break;
             }

@@ -71,6 +71,7 @@ pub(crate) async fn paging_covers_every_session_once(store: Arc<dyn Store>) {
             let id = last["id"].as_str().expect("text").parse().expect("an id");
             behind = Some((moment.expect("a moment").0, id));
             paged.extend(list(&store, filter).await);
+            assert!(paged.len() <= whole.len(), "none comes twice");
         }
         assert_eq!(paged, whole, "in pages of {limit}");
     }

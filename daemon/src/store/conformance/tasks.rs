@@ -121,6 +121,7 @@ pub(crate) async fn task_pages_cover_every_task_once(store: Arc<dyn Store>) {
                 assert!(page.len() <= limit as usize);
                 behind = Some(*last);
                 paged.extend(page);
+                assert!(paged.len() <= whole.len(), "none comes twice");
             }
             assert_eq!(paged, whole, "in pages of {limit}");
         }
