@@ -1,3 +1,7 @@
 //! The daemon that owns every session.
 
+pub mod config;
+pub mod folder;
+pub mod server;
+pub mod service;
 pub mod store;

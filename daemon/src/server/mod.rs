@@ -1,0 +1,3 @@
+//! How clients reach the daemon.
+
+pub mod socket;
