@@ -204,11 +204,15 @@ mod tests {
         assert!(start.elapsed() >= period - Duration::from_millis(5));
     }
 
+    /// Set for a child of a test.
+    const CHILD: &str = "SESS_TEST_SERVICE_CHILD";
+
     /// Runs one of the ignored tests as a process of its own.
     fn child(name: &str) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", &format!("service::tests::{name}"), "--ignored", "--nocapture"])
+            .env(CHILD, "1")
             .stdout(Stdio::piped());
         command
     }
@@ -216,6 +220,7 @@ mod tests {
     #[tokio::test]
     #[ignore = "run by another test as a process of its own"]
     async fn stoppable() {
+        std::env::var_os(CHILD).expect("only run by another test, which ends it");
         let stop = CancellationToken::new();
         let signals = StopSignals::listen().unwrap();
         println!("\nlistening");
