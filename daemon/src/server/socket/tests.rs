@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::{Command, Output, Stdio};
+use std::sync::Barrier;
 
 use tempfile::TempDir;
 
@@ -68,6 +69,29 @@ fn a_second_owner_is_told_the_pid_of_the_first_and_may_follow_it() {
 
     drop(first);
     Socket::take(&config).unwrap();
+}
+
+#[test]
+fn of_many_starters_at_once_over_a_stale_socket_one_wins() {
+    let (_temp, config) = start();
+    drop(Socket::take(&config).unwrap());
+    let stale = UnixListener::bind(&config.socket).unwrap();
+    UnixStream::from(OwnedFd::from(stale)).shutdown(Shutdown::Both).unwrap();
+    let barrier = Barrier::new(32);
+
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let starter = || {
+            barrier.wait();
+            Socket::take(&config)
+        };
+        let starters: Vec<_> = (0..32).map(|_| scope.spawn(starter)).collect();
+        starters.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+
+    let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!(won.len(), 1);
+    assert!(lost.into_iter().all(|it| it.unwrap_err().exit == Exit::OtherOwner));
+    UnixStream::connect(&config.socket).unwrap();
 }
 
 #[test]
