@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::model::providers::{Providers, Refusal};
+use crate::documents::Documents;
+use crate::model::providers::{Providers, Refusal, parse};
 use crate::model::{Model, Reason};
 use crate::session::Later;
 use crate::session::command::{Command, Origin, Outcome};
@@ -44,6 +45,8 @@ pub struct Shared {
     pub default_model: Mutex<String>,
     /// Every job of the daemon: nothing runs that nobody waits for.
     pub tracker: TaskTracker,
+    /// The actors of sessions, which end before all else does.
+    pub actors: TaskTracker,
     /// The end.
     pub stop: Stop,
     /// Ids of sessions that changed.
@@ -62,6 +65,7 @@ impl Shared {
             models: RwLock::new(Arc::new(models)),
             default_model: Mutex::new("echo/echo".to_owned()),
             tracker: TaskTracker::new(),
+            actors: TaskTracker::new(),
             stop: Stop::default(),
             changes: broadcast::channel(CHANGED_MAX).0,
         })
@@ -78,14 +82,34 @@ impl Shared {
     /// # Errors
     /// There is none of that name, or it cannot be asked as things are.
     pub fn model(&self, name: &str) -> Result<(Arc<dyn Model>, String), Error> {
-        let models = Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner));
-        models.find(name).map_err(|refusal| model_refusal(name, &refusal))
+        self.providers().find(name).map_err(|refusal| model_refusal(name, &refusal))
     }
 
     /// The model of sessions that name none.
     #[must_use]
     pub fn default_model(&self) -> String {
         self.default_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The models there are.
+    #[must_use]
+    pub fn providers(&self) -> Arc<Providers> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes in what the documents say: it holds from the next task on.
+    pub fn take_settings(&self, documents: &Documents) {
+        let settings = documents.settings();
+        self.slots.set_max(settings.tasks_running_max());
+        match parse(&documents.providers()) {
+            Ok(providers) => {
+                let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+                *models = Arc::new(models.with(providers));
+            }
+            Err(err) => tracing::warn!(%err, "the providers are left as they were"),
+        }
+        let model = settings.model().unwrap_or_else(|| self.providers().choice());
+        *self.default_model.lock().unwrap_or_else(PoisonError::into_inner) = model;
     }
 
     /// What a client hears of a store's failure.

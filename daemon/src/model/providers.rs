@@ -18,6 +18,8 @@ pub use super::settings::{Kind, Provider, Timeouts, Wrong, parse};
 
 /// Where OpenAI itself is.
 const OPENAI_URL: &str = "https://api.openai.com/v1";
+/// The model of OpenAI's that is asked when nobody names one.
+const OPENAI_CHOICE: &str = "openai/gpt-5-mini";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";
 const OPENAI_BASE: &str = "OPENAI_BASE_URL";
 
@@ -152,6 +154,20 @@ impl Providers {
                 Err(Refusal::Unavailable { provider: provider.to_owned(), why: why.clone() })
             }
         }
+    }
+
+    /// The model that is asked when nobody names one: the first that a provider lists, else one of
+    /// OpenAI's where its key is there, else `echo/echo`.
+    pub fn choice(&self) -> String {
+        let able = |(_, entry): &(&String, &Entry)| entry.model.is_ok();
+        let listed = self.known.iter().filter(able).find_map(|(name, entry)| {
+            entry.provider.models.first().map(|model| format!("{name}/{model}"))
+        });
+        let keyed = || {
+            let openai = self.known.get("openai").filter(|it| it.model.is_ok());
+            openai.map(|_| OPENAI_CHOICE.to_owned())
+        };
+        listed.or_else(keyed).unwrap_or_else(|| "echo/echo".to_owned())
     }
 
     /// All models that are listed, by provider, and whether they can be asked.

@@ -6,7 +6,7 @@ use sess_protocol::methods::{Method, MethodInfo, PAGE_DEFAULT, PAGE_MAX, info};
 use sess_protocol::view::Members;
 use serde_json::Value;
 
-use super::nearest::nearest;
+use crate::nearest::nearest;
 use crate::store::Hash;
 
 /// What many methods take beside their own params.

@@ -98,7 +98,8 @@ impl Sessions {
         let id = state.id;
         let (actor, handle) = Actor::new(Parts { shared: Arc::clone(shared), state, hash });
         self.map().insert(id, handle.clone());
-        shared.tracker.spawn(actor.run());
+        let tracker = if id == SessionId::GLOBAL { &shared.tracker } else { &shared.actors };
+        tracker.spawn(actor.run());
         handle
     }
 

@@ -225,6 +225,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A task with the session that it belongs to.
     fn task(&self, task: TaskId) -> Answer<'_, Option<(SessionId, Members)>>;
 
+    /// The last answer of a task, whole or partial, that its final event appended.
+    fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>>;
+
     /// Tasks by state and order.
     fn tasks(&self, filter: TaskFilter) -> Answer<'_, Vec<Members>>;
 
@@ -248,6 +251,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Where it lies.
     fn path(&self) -> String;
+
+    /// Comes back when the store has failed for good: the process ends.
+    fn failed(&self) -> BoxFuture<'_, ()>;
 
     /// Stores what is under way, tidies up, and closes. Nothing is accepted behind it.
     fn close(&self) -> Answer<'_, ()>;
