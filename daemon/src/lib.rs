@@ -1,3 +1,4 @@
 //! The daemon that owns every session.
 
+pub mod sabotage;
 pub mod store;

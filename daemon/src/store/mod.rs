@@ -4,6 +4,7 @@
 //! else here is a question about commits. Nothing outside of this folder knows where they lie.
 
 pub mod commit;
+pub mod sqlite;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
