@@ -14,7 +14,7 @@ use crate::session::command::{Command, ConnectionId, Origin};
 use crate::shared::Shared;
 
 /// Lines that wait for one client; behind that, who has more waits.
-pub const OUT_LINES_MAX: usize = 64;
+pub(super) const OUT_LINES_MAX: usize = 64;
 
 /// A line on its way out.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ const CANDIDATES_MAX: u32 = 6;
 ///
 /// # Errors
 /// None, or several.
-pub async fn session(shared: &Shared, text: &str) -> Result<SessionId, Error> {
+pub(super) async fn session(shared: &Shared, text: &str) -> Result<SessionId, Error> {
     if let Ok(id) = text.parse::<SessionId>() {
         return Ok(id);
     }
@@ -46,7 +46,7 @@ pub async fn session(shared: &Shared, text: &str) -> Result<SessionId, Error> {
 ///
 /// # Errors
 /// There is none.
-pub async fn task(shared: &Shared, text: &str) -> Result<(TaskId, SessionId, Members), Error> {
+pub(super) async fn task(shared: &Shared, text: &str) -> Result<(TaskId, SessionId, Members), Error> {
     let Ok(id) = text.parse::<TaskId>() else {
         return Err(other_kind(shared, "task", text).await);
     };
@@ -59,7 +59,7 @@ pub async fn task(shared: &Shared, text: &str) -> Result<(TaskId, SessionId, Mem
 ///
 /// # Errors
 /// It names none.
-pub async fn message(shared: &Shared, text: &str) -> Result<MessageId, Error> {
+pub(super) async fn message(shared: &Shared, text: &str) -> Result<MessageId, Error> {
     match text.parse() {
         Ok(id) => Ok(id),
         Err(_) => Err(other_kind(shared, "message", text).await),
@@ -87,7 +87,7 @@ async fn other_kind(shared: &Shared, wanted: &str, text: &str) -> Error {
 ///
 /// # Errors
 /// It is no folder that can be reached.
-pub async fn workspace(path: &str) -> Result<Workspace, Error> {
+pub(super) async fn workspace(path: &str) -> Result<Workspace, Error> {
     let given = path.to_owned();
     let found = tokio::task::spawn_blocking(move || {
         let path = std::path::Path::new(&given);
@@ -110,7 +110,7 @@ pub async fn workspace(path: &str) -> Result<Workspace, Error> {
 }
 
 /// The path of a workspace that may be named; a folder that is gone is looked for as it is written.
-pub async fn workspace_path(path: Option<String>) -> Option<String> {
+pub(super) async fn workspace_path(path: Option<String>) -> Option<String> {
     let path = path?;
     Some(workspace(&path).await.map(|it| it.path).unwrap_or(path))
 }

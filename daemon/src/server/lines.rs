@@ -15,7 +15,7 @@ static UNFINISHED: AtomicUsize = AtomicUsize::new(0);
 
 /// What comes out of a client's bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Got {
+pub(super) enum Got {
     /// A line without its newline; empty ones are left out.
     Line(Vec<u8>),
     /// A line that went past the limit, with its beginning. It is skipped to its end.
@@ -28,7 +28,7 @@ pub enum Got {
 
 /// Reads lines.
 #[derive(Debug)]
-pub struct Lines<R> {
+pub(super) struct Lines<R> {
     from: R,
     buffer: Vec<u8>,
     /// Up to here the buffer has no newline.
@@ -39,12 +39,12 @@ pub struct Lines<R> {
 
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// Reads lines from there.
-    pub fn new(from: R) -> Self {
+    pub(super) fn new(from: R) -> Self {
         Self { from, buffer: Vec::new(), looked: 0, skipping: false, counted: 0 }
     }
 
     /// What the lines are read from.
-    pub fn reader(&self) -> &R {
+    pub(super) fn reader(&self) -> &R {
         &self.from
     }
 
@@ -52,7 +52,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     ///
     /// # Errors
     /// The connection broke.
-    pub async fn next(&mut self) -> std::io::Result<Got> {
+    pub(super) async fn next(&mut self) -> std::io::Result<Got> {
         loop {
             if let Some(got) = self.take() {
                 return Ok(got);

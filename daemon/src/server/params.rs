@@ -24,7 +24,7 @@ pub struct Common {
 ///
 /// # Errors
 /// Always `invalid_params`, with `param`, and `nearest` where one is near.
-pub fn decode<M: Method>(request: &Request) -> Result<(M::Params, Common), Error> {
+pub(super) fn decode<M: Method>(request: &Request) -> Result<(M::Params, Common), Error> {
     let info = info(M::NAME).expect("a method that is served is in the table");
     let mut members = members(request)?;
     let common = common(info, &mut members)?;
@@ -142,7 +142,7 @@ fn explain(path: &str, complaint: &str) -> Error {
 ///
 /// # Errors
 /// Not 1 to 500.
-pub fn page_limit(limit: Option<u32>, default: u32) -> Result<u32, Error> {
+pub(super) fn page_limit(limit: Option<u32>, default: u32) -> Result<u32, Error> {
     let limit = limit.unwrap_or(default);
     if (1..=PAGE_MAX).contains(&limit) {
         return Ok(limit);
@@ -154,13 +154,13 @@ pub fn page_limit(limit: Option<u32>, default: u32) -> Result<u32, Error> {
 ///
 /// # Errors
 /// Not 1 to 500.
-pub fn plain_limit(limit: Option<u32>) -> Result<u32, Error> {
+pub(super) fn plain_limit(limit: Option<u32>) -> Result<u32, Error> {
     page_limit(limit, PAGE_DEFAULT)
 }
 
 /// The refusal of a cursor that no page gave.
 #[must_use]
-pub fn bad_cursor() -> Error {
+pub(super) fn bad_cursor() -> Error {
     Error::invalid("cursor", "`cursor` is not one that a page of this list gave as `next`")
 }
 

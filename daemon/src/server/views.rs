@@ -16,13 +16,13 @@ use crate::shared::Shared;
 use crate::store::{MessagePage, Messages};
 
 /// Bytes of messages in one answer: under the limit of a line, with room for the rest of it.
-pub const ANSWER_BYTES_MAX: usize = 3 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 3 * 1024 * 1024;
 
 /// The view of a session as it is: from memory when it is there, else from disk.
 ///
 /// # Errors
 /// The session is not there, or cannot be read.
-pub async fn view_of(shared: &Arc<Shared>, id: SessionId) -> Result<ViewNow, Error> {
+pub(super) async fn view_of(shared: &Arc<Shared>, id: SessionId) -> Result<ViewNow, Error> {
     if let Some(handle) = shared.sessions.live(id) {
         let (command, later) = view();
         if handle.send(command).await.is_ok()
@@ -46,7 +46,7 @@ pub async fn view_of(shared: &Arc<Shared>, id: SessionId) -> Result<ViewNow, Err
 ///
 /// # Errors
 /// The messages cannot be read.
-pub async fn whole_view(
+pub(super) async fn whole_view(
     shared: &Shared,
     id: SessionId,
     snapshot: Members,
@@ -75,7 +75,7 @@ pub async fn whole_view(
 ///
 /// # Errors
 /// A message in its bounds is not there, or the store cannot read it.
-pub async fn page_of(
+pub(super) async fn page_of(
     shared: &Shared,
     id: SessionId,
     page: MessagePage,
@@ -111,7 +111,7 @@ pub async fn page_of(
 
 /// A list of raw JSON as JSON.
 #[must_use]
-pub fn joined(items: &[Box<RawValue>]) -> String {
+pub(super) fn joined(items: &[Box<RawValue>]) -> String {
     let size: usize = items.iter().map(|it| it.get().len() + 1).sum();
     let mut text = String::with_capacity(size + 2);
     text.push('[');
@@ -127,7 +127,7 @@ pub fn joined(items: &[Box<RawValue>]) -> String {
 
 /// The id of a raw thing.
 #[must_use]
-pub fn id_of(raw: &RawValue) -> String {
+pub(super) fn id_of(raw: &RawValue) -> String {
     #[derive(Deserialize)]
     struct Named {
         id: String,

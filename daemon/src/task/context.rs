@@ -7,7 +7,7 @@ use crate::model::{PromptMessage, Speaker};
 use crate::store::{Hash, MessagePage, Store, StoreError};
 
 /// Bytes of text that a model is shown.
-pub const CONTEXT_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const CONTEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that are read at a time.
 const PAGE: u32 = 200;
 /// Bytes of a blob that are read at a time.
