@@ -106,6 +106,7 @@ async fn shut_down(now: bool) -> Result<Option<Box<RawValue>>, Stop> {
         other => other?,
     };
     let (connection, mut notifications) = Connection::over(stream);
+    let pid = pid_of(&connection).await;
     let mut params = Map::new();
     if now {
         params.insert("drain".to_owned(), Value::Bool(false));
@@ -124,7 +125,7 @@ async fn shut_down(now: bool) -> Result<Option<Box<RawValue>>, Stop> {
     };
     let begun = Instant::now();
     tokio::time::timeout(STOP_DEADLINE, ended).await.map_err(|_| late())?;
-    while socket_stays(&path).await {
+    while is_there(pid, &path).await {
         if begun.elapsed() > STOP_DEADLINE {
             return Err(late());
         }
@@ -134,9 +135,24 @@ async fn shut_down(now: bool) -> Result<Option<Box<RawValue>>, Stop> {
     Ok(Some(result.unwrap_or(done)))
 }
 
-/// Whether somebody still listens there.
-async fn socket_stays(path: &Path) -> bool {
-    !matches!(socket::connect(path).await, Err(OpenError::NotRunning { .. }))
+/// The daemon's process, as far as it says so.
+async fn pid_of(connection: &Connection) -> Option<u64> {
+    let status = connection.call_raw(DaemonStatus::NAME, &Map::new()).await.ok()?;
+    let status: Value = serde_json::from_str(status.get()).ok()?;
+    status.get("pid")?.as_u64()
+}
+
+/// Whether the daemon is still there. By its process where that is known: somebody may already have
+/// started the next one on the same socket, and a socket of systemd starts it when it is tried.
+async fn is_there(pid: Option<u64>, path: &Path) -> bool {
+    let Some(pid) = pid else {
+        return !matches!(socket::connect(path).await, Err(OpenError::NotRunning { .. }));
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands behind the name, which may hold anything. A process that ended and whose
+    // parent has not looked yet is `Z`.
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|it| it != 'Z' && it != 'X')
 }
 
 pub(crate) async fn logs(output: &mut Output, follow: bool, lines: u32) -> Result<(), Stop> {

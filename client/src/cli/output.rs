@@ -111,8 +111,17 @@ pub(crate) struct Output {
     pub(crate) json: bool,
     styled: bool,
     styled_notes: bool,
+    /// Whether stdout and stderr end on one screen or in one file.
+    meets_notes: bool,
     line_open: bool,
     thinking: bool,
+}
+
+fn same_place() -> bool {
+    let place =
+        |stat: nix::Result<nix::sys::stat::FileStat>| stat.ok().map(|it| (it.st_dev, it.st_ino));
+    let stdout = place(nix::sys::stat::fstat(io::stdout()));
+    stdout.is_some() && stdout == place(nix::sys::stat::fstat(io::stderr()))
 }
 
 impl Output {
@@ -122,6 +131,7 @@ impl Output {
             json,
             styled: color && io::stdout().is_terminal(),
             styled_notes: color && io::stderr().is_terminal(),
+            meets_notes: same_place(),
             line_open: false,
             thinking: false,
         }
@@ -194,6 +204,7 @@ impl Output {
 
     /// A line beside the output, on a line of its own where both meet on one terminal.
     pub(crate) fn note(&mut self, text: &str) -> Result<(), Stop> {
+        self.end_thinking();
         self.part_from_stderr()?;
         note(text);
         Ok(())
@@ -214,7 +225,7 @@ impl Output {
     }
 
     fn part_from_stderr(&mut self) -> Result<(), Stop> {
-        if io::stdout().is_terminal() && io::stderr().is_terminal() && self.line_open {
+        if self.meets_notes && self.line_open {
             self.line_open = false;
             writeln!(io::stdout())?;
             self.flush()?;
