@@ -12,7 +12,7 @@ use sess_protocol::methods::{
 };
 
 use crate::connection::{CallError, Connection, Notifications, members_of, read_result};
-use crate::socket::{self, OpenError};
+use crate::socket::{self, HELLO_DEADLINE, OpenError};
 use crate::start;
 
 /// How long a call is repeated while the daemon comes and goes.
@@ -85,6 +85,8 @@ impl Dial {
             Err(OpenError::NotRunning { .. }) if self.start => start::start(&self.path).await?,
             other => other?,
         };
+        let pid = socket::process_of(&stream);
+        let silent = || OpenError::Silent { path: self.path.clone(), pid };
         let (connection, notifications) = Connection::over(stream);
         let params = InitializeParams {
             protocol: PROTOCOL,
@@ -95,7 +97,9 @@ impl Dial {
             role: None,
             workspace: self.workspace.clone(),
         };
-        let welcome = match connection.call::<Initialize>(&params).await {
+        let welcome = connection.call::<Initialize>(&params);
+        let welcome = tokio::time::timeout(HELLO_DEADLINE, welcome).await.map_err(|_| silent())?;
+        let welcome = match welcome {
             Err(CallError::Refused(error)) if error.kind() == Kind::Unsupported => {
                 let supported = error.member("supported").map(ToString::to_string);
                 let theirs = supported.unwrap_or_else(|| "another one".to_owned());
@@ -302,6 +306,22 @@ mod tests {
         let ((status, reload), ()) = tokio::join!(calls, script);
         assert_eq!(status.kind(), Some(Kind::Storage));
         assert!(reload.is_unreachable());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
+        let folder = Folder::new();
+        let mut server = Server::bind(&folder);
+        let dial = caller(&folder).dial().clone();
+        let script = async {
+            let mut peer = server.accept().await;
+            peer.expect("initialize").await;
+            peer
+        };
+        let (opened, _peer) = tokio::join!(dial.open(), script);
+        let err = opened.map(|_| ()).unwrap_err();
+        // What listens here is this test and no `sessd`, so nobody is told to end it.
+        assert!(matches!(err, OpenError::Silent { pid: None, .. }), "{err}");
     }
 
     #[tokio::test]

@@ -316,7 +316,9 @@ impl Follower {
 /// Whether a failure to reach the daemon may be over in a moment.
 fn may_pass(failure: &Failure) -> bool {
     match failure {
-        Failure::Open(OpenError::NotRunning { .. } | OpenError::NotStarted { .. })
+        Failure::Open(
+            OpenError::NotRunning { .. } | OpenError::NotStarted { .. } | OpenError::Silent { .. },
+        )
         | Failure::Open(OpenError::Call(CallError::Lost))
         | Failure::Call(CallError::Lost) => true,
         _ => matches!(

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 
@@ -10,6 +11,10 @@ use crate::connection::CallError;
 
 /// Bytes of a socket's path that the system can take (`sun_path` with its closing zero).
 pub const PATH_BYTES_MAX: usize = 107;
+/// How long a daemon may take to accept a connection and to answer the first call on it.
+pub const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// The pause before another try while more clients wait to be accepted than the system holds.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why the daemon cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +40,14 @@ pub enum OpenError {
         path: PathBuf,
         /// What the system says.
         source: io::Error,
+    },
+    /// Something listens there, and says nothing.
+    #[error("the daemon at `{}` does not answer", .path.display())]
+    Silent {
+        /// The socket.
+        path: PathBuf,
+        /// Its process, as far as the system knows.
+        pid: Option<i32>,
     },
     /// The environment does not say where the socket is.
     #[error("no place for the socket: none of SESS_SOCKET, XDG_RUNTIME_DIR and HOME is set")]
@@ -71,6 +84,10 @@ impl OpenError {
             }
             Self::Unusable { .. } => {
                 Some("check that path and its folder, or set SESS_SOCKET to another".to_owned())
+            }
+            Self::Silent { pid, .. } => {
+                let end = pid.map(|it| format!("; end it with `kill {it}`")).unwrap_or_default();
+                Some(format!("see `sess daemon logs`{end}"))
             }
             Self::NoPlace => Some("set HOME".to_owned()),
             Self::NotStarted { log, .. } => {
@@ -117,17 +134,41 @@ pub async fn connect(path: &Path) -> Result<UnixStream, OpenError> {
         let message = format!("the path is longer than {PATH_BYTES_MAX} bytes");
         return Err(unusable(io::Error::new(io::ErrorKind::InvalidInput, message)));
     }
-    let stream = UnixStream::connect(path).await.map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-            OpenError::NotRunning { path: path.to_owned() }
-        }
-        _ => unusable(err),
-    })?;
+    let stream = tokio::time::timeout(HELLO_DEADLINE, accepted(path))
+        .await
+        .map_err(|_| OpenError::Silent { path: path.to_owned(), pid: None })?
+        .map_err(|err| match err.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                OpenError::NotRunning { path: path.to_owned() }
+            }
+            _ => unusable(err),
+        })?;
     let uid = stream.peer_cred().map_err(unusable)?.uid();
     if uid != nix::unistd::geteuid().as_raw() {
         return Err(OpenError::OtherUser { path: path.to_owned(), uid });
     }
     Ok(stream)
+}
+
+/// The daemon's process, where the system knows it: of a socket that systemd handed over it names
+/// systemd, which nobody should be told to end.
+#[must_use]
+pub fn process_of(stream: &UnixStream) -> Option<i32> {
+    let pid = stream.peer_cred().ok()?.pid()?;
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    (name.trim_end() == "sessd").then_some(pid)
+}
+
+/// A connection, once the queue of those that wait to be accepted has room for it.
+async fn accepted(path: &Path) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(FULL_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use sess_client::socket::HELLO_DEADLINE;
 use sess_client::{CallError, Caller, Connection, Dial, OpenError, socket, start};
 use sess_protocol::methods::{DaemonShutdown, DaemonStatus, DaemonStatusResult, Method};
 
@@ -105,13 +106,18 @@ async fn shut_down(now: bool) -> Result<Option<Box<RawValue>>, Stop> {
         Err(OpenError::NotRunning { .. }) => return Ok(None),
         other => other?,
     };
+    let peer = socket::process_of(&stream);
+    let silent = || OpenError::Silent { path: path.clone(), pid: peer };
     let (connection, mut notifications) = Connection::over(stream);
-    let pid = pid_of(&connection).await;
+    let pid = tokio::time::timeout(HELLO_DEADLINE, pid_of(&connection));
+    let pid = pid.await.map_err(|_| silent())?;
     let mut params = Map::new();
     if now {
         params.insert("drain".to_owned(), Value::Bool(false));
     }
-    let result = match connection.call_raw(DaemonShutdown::NAME, &params).await {
+    let asked = connection.call_raw(DaemonShutdown::NAME, &params);
+    let asked = tokio::time::timeout(STOP_DEADLINE, asked).await.map_err(|_| silent())?;
+    let result = match asked {
         Ok(result) => Some(result),
         // Gone before it could answer, or already on its way: what was asked for happens.
         Err(CallError::Lost) => None,

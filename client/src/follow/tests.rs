@@ -168,3 +168,24 @@ async fn a_deleted_session_ends_and_a_daemon_that_stays_away_is_given_up() {
     };
     tokio::join!(script, follows);
 }
+
+#[tokio::test]
+async fn a_follow_from_the_start_has_every_event_and_then_the_unfinished() {
+    let folder = Folder::new();
+    let mut server = Server::bind(&folder);
+    let script = async {
+        let mut peer = server.welcome().await;
+        let request = peer.expect("session/follow").await;
+        assert_eq!(request["params"]["after"], "start");
+        peer.answer(&request, json!({"cursor": "h:0:x"})).await;
+        peer.tell("event", event(1)).await;
+        peer.tell("event", event(2)).await;
+        peer.tell("live", live("so far")).await;
+        peer
+    };
+    let now = follower(&folder, None);
+    let mut follower = Follower::new(now.dial.clone(), SESSION, From::Start, None);
+    let (told, _peer) = tokio::join!(told(&mut follower, 4), script);
+    assert_eq!(told, ["Began", "event 1", "event 2", "Live"]);
+    assert_eq!((follower.view().seq(), text(&follower).as_str()), (2, "so far"));
+}
