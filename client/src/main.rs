@@ -1,3 +1,7 @@
-//! The `sess` command.
+//! The `sess` command: a front end in a terminal.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,225 @@
+//! Which command is meant, and what does the shell hear of its end?
+
+mod ages;
+mod answer;
+mod attach;
+mod chat;
+mod daemon;
+mod output;
+mod rpc;
+mod sessions;
+mod table;
+mod transcript;
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use sess_client::{Caller, Dial, socket};
+
+use output::{Output, Stop};
+
+/// What this client calls itself.
+const CLIENT: &str = "sess";
+
+/// Chat and agent sessions that outlive every terminal.
+#[derive(Debug, Parser)]
+#[command(name = "sess", version, arg_required_else_help = true)]
+struct Arguments {
+    /// Print the method's result as one line of JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say something and stream the answer; in a new session unless -s or -c is given.
+    Chat(ChatArguments),
+    /// Make a session.
+    New {
+        /// Its title; else the first thing said will be it.
+        title: Option<String>,
+        /// Its model, as provider/name.
+        #[arg(short, long)]
+        model: Option<String>,
+    },
+    /// List the sessions, latest first.
+    Ls {
+        /// How many at most.
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+        limit: u32,
+        /// Only those with this text in the title or description.
+        #[arg(long)]
+        text: Option<String>,
+    },
+    /// Show a session's messages.
+    Show {
+        /// The session: its id, or at least 4 digits of it.
+        session: String,
+        /// How many of the newest messages.
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+    },
+    /// Make a session the active one and show its last messages.
+    Resume {
+        /// The session: its id, at least 4 digits of it, or its title; else the latest here.
+        session: Option<String>,
+        /// How many messages to show.
+        #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=500))]
+        limit: u32,
+    },
+    /// Watch a session live until ctrl-c; changes nothing.
+    Attach {
+        /// The session: its id, or at least 4 digits of it.
+        session: String,
+        /// How many messages to show first.
+        #[arg(short = 'n', long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=500))]
+        limit: u32,
+    },
+    /// Cancel what runs in a session, or one task.
+    Cancel {
+        /// The session or the task; else the active session.
+        what: Option<String>,
+    },
+    /// Give a session another title.
+    Rename {
+        /// The session: its id, or at least 4 digits of it.
+        session: String,
+        /// The new title.
+        title: String,
+    },
+    /// Delete sessions with all that belongs to them.
+    Rm {
+        /// The sessions: their ids, or at least 4 digits of each.
+        #[arg(required = true)]
+        sessions: Vec<String>,
+        /// Cancel what runs in them first.
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Say how the daemon is.
+    Status,
+    /// Start, stop or look at the daemon.
+    #[command(subcommand)]
+    Daemon(DaemonCommand),
+    /// Call any method of the protocol.
+    Rpc {
+        /// The method, as session/list.
+        method: String,
+        /// Its params as a JSON object; - reads them from stdin.
+        params: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ChatArguments {
+    /// What to say; - or nothing reads it from stdin.
+    text: Option<String>,
+    /// In this session: its id, or at least 4 digits of it.
+    #[arg(short, long, conflicts_with = "continue")]
+    session: Option<String>,
+    /// In the active session.
+    #[arg(short, long)]
+    r#continue: bool,
+    /// Ask this model, as provider/name.
+    #[arg(short, long)]
+    model: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+enum DaemonCommand {
+    /// Start it when none runs.
+    Start,
+    /// Stop it; running tasks may first come to a safe point.
+    Stop {
+        /// Do not wait for a safe point.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Stop it and start the `sessd` beside this program.
+    Restart,
+    /// Show the end of its log.
+    Logs {
+        /// Go on as it grows.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines.
+        #[arg(short = 'n', long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+        lines: u32,
+    },
+}
+
+/// Reads the arguments, runs the command, and says how it went.
+pub(crate) fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(err) => return Stop::failed(format!("cannot start: {err}")).report(),
+    };
+    let mut output = Output::new(arguments.json);
+    let done = runtime.block_on(run(arguments.command, &mut output));
+    // A read of stdin that is still under way must not keep the program.
+    runtime.shutdown_background();
+    match done.and_then(|()| output.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => stop.report(),
+    }
+}
+
+async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
+    match command {
+        Command::Chat(arguments) => chat::run(output, arguments).await,
+        Command::New { title, model } => sessions::new(output, title, model).await,
+        Command::Ls { limit, text } => sessions::list(output, limit, text).await,
+        Command::Show { session, limit } => sessions::show(output, session, limit).await,
+        Command::Resume { session, limit } => sessions::resume(output, session, limit).await,
+        Command::Attach { session, limit } => attach::run(output, &session, limit).await,
+        Command::Cancel { what } => sessions::cancel(output, what).await,
+        Command::Rename { session, title } => sessions::rename(output, session, title).await,
+        Command::Rm { sessions, force } => sessions::remove(output, sessions, force).await,
+        Command::Status => daemon::status(output).await,
+        Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,
+        Command::Daemon(DaemonCommand::Stop { now }) => daemon::stop(output, now).await,
+        Command::Daemon(DaemonCommand::Restart) => daemon::restart(output).await,
+        Command::Daemon(DaemonCommand::Logs { follow, lines }) => {
+            daemon::logs(output, follow, lines).await
+        }
+        Command::Rpc { method, params } => rpc::run(output, &method, params).await,
+    }
+}
+
+/// How the daemon is reached from here; started when none runs.
+fn dial() -> Result<Dial, Stop> {
+    let path = socket::path()?;
+    Ok(Dial { path, client: CLIENT.to_owned(), workspace: None, start: true })
+}
+
+/// The same for commands that mean the session of this folder.
+fn dial_here() -> Result<Dial, Stop> {
+    let here = std::env::current_dir().ok();
+    let workspace = here.and_then(|it| it.to_str().map(ToOwned::to_owned));
+    Ok(Dial { workspace, ..dial()? })
+}
+
+fn caller() -> Result<Caller, Stop> {
+    Ok(Caller::new(dial()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        Arguments::command().debug_assert();
+        for line in ["sess chat hi", "sess chat -c -m a/b -", "sess ls --json", "sess rm a b -f"] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        for line in ["sess", "sess rm", "sess ls -n 0", "sess chat -c -s 1f2e x", "sess frob"] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_err(), "{line}");
+        }
+    }
+}
