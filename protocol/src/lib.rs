@@ -1,6 +1,6 @@
 //! What travels between `sessd` and every front end: types and words, no behaviour but the fold.
 //!
-//! One JSON object a line over a Unix socket ([`line`]): requests with answers, and notifications
+//! One JSON object a line over a Unix socket ([`mod@line`]): requests with answers, and notifications
 //! ([`envelope`]). A session is a list of numbered facts ([`event`]) that only grows; what the facts
 //! are about are things ([`things`]); one fold ([`view`]) turns facts into the current view. What is
 //! not finished travels beside them ([`live`]). `PROTOCOL.md` beside this crate is the manual for

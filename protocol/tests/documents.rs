@@ -1,4 +1,6 @@
-//! Types, examples and schema say the same.
+//! Types, examples, documents and schema say the same.
+
+mod manual;
 
 use sess_protocol::event::{Event, Fact};
 use sess_protocol::schema::schema;

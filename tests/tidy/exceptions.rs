@@ -1,0 +1,48 @@
+//! Who need not keep which rule, and why?
+
+/// One file that need not keep one rule.
+pub(crate) struct Exception {
+    /// The rule.
+    pub(crate) rule: Rule,
+    /// The file, from the root of the repository.
+    pub(crate) path: &'static str,
+    /// Why not.
+    pub(crate) reason: &'static str,
+}
+
+/// A rule that knows exceptions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Rule {
+    /// No file of Rust is longer than it should be.
+    FileLines,
+    /// No test waits for the clock.
+    Sleep,
+}
+
+/// All of them.
+pub(crate) const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        rule: Rule::FileLines,
+        path: "protocol/src/facts.rs",
+        reason: "one table: the types of events, each with its data and an example",
+    },
+    Exception {
+        rule: Rule::Sleep,
+        path: "tests/src/stub/answer.rs",
+        reason: "the scripted delay of the stub model is what is tested, not a wait for something",
+    },
+];
+
+/// Whether `path` need not keep `rule`.
+pub(crate) fn is_excepted(rule: Rule, path: &str) -> bool {
+    EXCEPTIONS.iter().any(|it| it.rule == rule && it.path == path)
+}
+
+/// The exceptions from `rule` that no file in `broken` needs.
+pub(crate) fn unneeded(rule: Rule, broken: &[String]) -> Vec<String> {
+    EXCEPTIONS
+        .iter()
+        .filter(|it| it.rule == rule && !broken.iter().any(|path| path == it.path))
+        .map(|it| format!("{} is excepted from {rule:?} and keeps it ({})", it.path, it.reason))
+        .collect()
+}
