@@ -1,0 +1,12 @@
+//! Does the daemon do through its socket what the protocol promises?
+//!
+//! One module a noun. Each test is a story with a daemon of its own; nothing here knows how the daemon is made.
+
+#![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
+
+mod chat;
+mod envelope;
+mod failing;
+mod find;
+mod lock;
+mod session;
