@@ -204,7 +204,11 @@ async fn a_list_is_narrowed_by_what_sessions_have() {
         json!({"tag": "b"}),
         json!({"text": "to all"}),
     ] {
-        assert_eq!(ids(&wire.ok("session/list", by.clone()).await), std::slice::from_ref(&session), "{by}");
+        assert_eq!(
+            ids(&wire.ok("session/list", by.clone()).await),
+            std::slice::from_ref(&session),
+            "{by}"
+        );
     }
     let none = wire.ok("session/list", json!({"tag": "b", "agent": "cook"})).await;
     assert_eq!(none["sessions"], json!([]));
