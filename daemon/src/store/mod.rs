@@ -4,6 +4,9 @@
 //! else here is a question about commits. Nothing outside of this folder knows where they lie.
 
 pub mod commit;
+#[cfg(test)]
+mod conformance;
+pub mod memory;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
@@ -100,7 +103,8 @@ pub struct SessionFilter {
     pub tag: Option<String>,
     /// With this text in title or description, without regard to case.
     pub text: Option<String>,
-    /// Leave out those in which nobody spoke and that were made before this moment (Unix ms).
+    /// Leave out those in which nobody spoke (no message, and no task ever accepted) and that were
+    /// made before this moment (Unix ms).
     pub hide_empty_before: Option<i64>,
     /// Only those with something unsettled: a lock, a task that is not final, or `ephemeral`.
     pub unsettled: bool,
@@ -133,7 +137,7 @@ pub struct Messages {
 }
 
 /// Which tasks are asked for. The answer has running and waiting ones first, then queued ones in
-/// their order, then final ones, newest first.
+/// their order, then final ones, newest first: that of the greatest id.
 #[derive(Debug, Clone, Default)]
 pub struct TaskFilter {
     /// Of this session.
@@ -142,7 +146,8 @@ pub struct TaskFilter {
     pub status: Option<TaskStatus>,
     /// The most that are answered.
     pub limit: u32,
-    /// Skip as many of the order (tasks that are not final) or go on behind this final task.
+    /// Only those behind this one in the order of all tasks of the session, or of all sessions,
+    /// whatever its status. None are behind an unknown one.
     pub behind: Option<TaskId>,
 }
 
@@ -175,7 +180,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Stores a commit: durable when this answers. Never tried again by itself.
     fn commit(&self, commit: Commit) -> Answer<'_, ()>;
 
-    /// Keeps more of an unfinished message beside the log, in a shared commit.
+    /// Keeps more of an unfinished message beside the log, in a shared commit. It ends with
+    /// the commit that has the message itself or a final state of the task; another message begins
+    /// anew. Kept in order with the commits.
     fn keep_partial(&self, piece: PartialPiece) -> Answer<'_, ()>;
 
     /// Loads a session, in constant time. The log of facts of no session is always there.
@@ -211,11 +218,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn sessions_by_title(&self, title: &str, limit: u32) -> Answer<'_, Vec<SessionId>>;
 
     /// The session with the greatest `active_at` (of a workspace, or over all) that is later than
-    /// the last clear of it in the global log.
+    /// the last clear of it in the global log. A clear of a workspace is not one over all, nor the
+    /// other way round.
     fn active(&self, workspace: Option<&str>) -> Answer<'_, Option<SessionId>>;
 
     /// A task with the session that it belongs to.
     fn task(&self, task: TaskId) -> Answer<'_, Option<(SessionId, Members)>>;
+
+    /// The last answer of a task, whole or partial, that its final event appended.
+    fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>>;
 
     /// Tasks by state and order.
     fn tasks(&self, filter: TaskFilter) -> Answer<'_, Vec<Members>>;
@@ -240,6 +251,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Where it lies.
     fn path(&self) -> String;
+
+    /// Comes back when the store has failed for good: the process ends.
+    fn failed(&self) -> BoxFuture<'_, ()>;
 
     /// Stores what is under way, tidies up, and closes. Nothing is accepted behind it.
     fn close(&self) -> Answer<'_, ()>;

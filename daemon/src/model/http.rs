@@ -1,0 +1,238 @@
+//! Where is a provider, and how is it reached?
+//!
+//! One [`Site`] a provider: its address, headers and deadlines, and the one client that keeps its
+//! connections, built at the first call so that a daemon that only echoes never pays for it.
+
+use std::sync::{Once, OnceLock};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::{Client, Method, Request, Url, redirect};
+
+use super::settings::{Provider, Timeouts, base, header_pair};
+use super::{ModelError, Reason};
+
+/// Until the connection stands, name and TLS included.
+pub(crate) const CONNECT_MS: u64 = 10_000;
+/// From the request to the answer's first byte: a long prompt on a slow machine takes its time.
+pub(crate) const FIRST_BYTE_MS: u64 = 120_000;
+/// Between two parts of an answer.
+pub(crate) const IDLE_MS: u64 = 120_000;
+/// The whole call, all attempts included.
+pub(crate) const TOTAL_MS: u64 = 60 * 60 * 1_000;
+/// Connections to one provider kept open while nobody uses them, and for how long.
+const IDLE_CONNECTIONS_MAX: usize = 16;
+const IDLE_CONNECTION_MS: u64 = 90_000;
+/// The longest message that is passed on from a provider.
+const MESSAGE_BYTES_MAX: usize = 2 * 1024;
+/// A header value shorter than this is no secret, and hiding it would garble messages.
+const SECRET_BYTES_MIN: usize = 8;
+
+/// How long a call waits for what.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadlines {
+    pub(crate) connect: Duration,
+    pub(crate) first_byte: Duration,
+    pub(crate) idle: Duration,
+    pub(crate) total: Duration,
+}
+
+impl From<Timeouts> for Deadlines {
+    fn from(timeouts: Timeouts) -> Self {
+        let ms = |set: Option<u64>, usual| Duration::from_millis(set.unwrap_or(usual));
+        Deadlines {
+            connect: ms(timeouts.connect_ms, CONNECT_MS),
+            first_byte: ms(timeouts.first_byte_ms, FIRST_BYTE_MS),
+            idle: ms(timeouts.idle_ms, IDLE_MS),
+            total: ms(timeouts.total_ms, TOTAL_MS),
+        }
+    }
+}
+
+/// One provider's address.
+pub(crate) struct Site {
+    pub(crate) deadlines: Deadlines,
+    /// Scheme, host and port: what may be shown.
+    pub(crate) origin: String,
+    url: Url,
+    headers: HeaderMap,
+    secrets: Vec<String>,
+    client: OnceLock<Client>,
+}
+
+impl Site {
+    /// The site of `provider`, asked at `path` beneath `base_url`. Says what is wrong, never the key.
+    pub(crate) fn new(
+        provider: &Provider,
+        base_url: &str,
+        path: &str,
+        key: Option<&str>,
+    ) -> Result<Site, String> {
+        let mut url = base(base_url)?;
+        let full = format!("{}/{path}", url.path().trim_end_matches('/'));
+        url.set_path(&full);
+        let mut headers = HeaderMap::new();
+        let mut secrets = Vec::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = key {
+            let mut bearer = HeaderValue::try_from(format!("Bearer {key}"))
+                .map_err(|_| "the key has signs that no header can".to_owned())?;
+            bearer.set_sensitive(true);
+            headers.insert(AUTHORIZATION, bearer);
+            secrets.push(key.to_owned());
+        }
+        for (name, value) in &provider.headers {
+            let (name, header) = header_pair(name, value)?;
+            headers.insert(name, header);
+            let bare = value.strip_prefix("Bearer ").unwrap_or(value);
+            secrets.push(bare.to_owned());
+        }
+        secrets.retain(|it| it.len() >= SECRET_BYTES_MIN);
+        // `ascii_serialization` would leave out a port that is the scheme's usual one, as wanted here.
+        let origin = url.origin().ascii_serialization();
+        let deadlines = provider.timeouts.into();
+        Ok(Site { deadlines, origin, url, headers, secrets, client: OnceLock::new() })
+    }
+
+    /// The client that keeps this site's connections.
+    pub(crate) fn client(&self) -> Result<&Client, ModelError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let built = self.build().map_err(|err| ModelError {
+            reason: Reason::Unavailable,
+            message: format!("no client for `{}`: {}", self.origin, deepest(&err)),
+            retry_after_ms: None,
+        })?;
+        Ok(self.client.get_or_init(|| built))
+    }
+
+    /// A request with this body.
+    pub(crate) fn request(&self, body: Vec<u8>) -> Request {
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = Some(body.into());
+        request
+    }
+
+    /// A provider's words as they may be shown: bounded, and without this site's secrets.
+    pub(crate) fn shown(&self, words: &str) -> String {
+        let mut shown = words.trim().to_owned();
+        for secret in &self.secrets {
+            if shown.contains(secret.as_str()) {
+                shown = shown.replace(secret.as_str(), "[key]");
+            }
+        }
+        if shown.len() > MESSAGE_BYTES_MAX {
+            shown.truncate(shown.floor_char_boundary(MESSAGE_BYTES_MAX));
+            shown.push('…');
+        }
+        shown
+    }
+
+    fn build(&self) -> Result<Client, reqwest::Error> {
+        install_crypto();
+        let mut builder = Client::builder()
+            .user_agent(concat!("sess/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.deadlines.connect)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+            .pool_idle_timeout(Duration::from_millis(IDLE_CONNECTION_MS))
+            // A redirected POST would carry prompt and key to where nobody meant them to go.
+            .redirect(redirect::Policy::none());
+        if is_loopback(&self.url) {
+            builder = builder.no_proxy();
+            if self.url.scheme() == "http" {
+                // Nothing here can end up at TLS: the system's certificates need not be read.
+                builder = builder.tls_certs_only([]).http1_only();
+            }
+        }
+        builder.build()
+    }
+}
+
+/// The client cannot be built without a crypto provider, even where it speaks no TLS.
+fn install_crypto() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        // An error says that this process already has one, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<std::net::IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = bare.trim_end_matches('.');
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+/// The innermost cause: the outer layers only say that something failed.
+pub(crate) fn deepest(err: &dyn std::error::Error) -> String {
+    let mut cause = err;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings;
+    use super::*;
+    use serde_json::json;
+
+    fn site(base_url: &str, key: Option<&str>) -> Site {
+        let document =
+            json!({"a": {"kind": "openai", "headers": {"x-two": "Bearer second-secret"}}});
+        let providers = settings::parse(&document).unwrap();
+        Site::new(&providers["a"], base_url, "chat/completions", key).unwrap()
+    }
+
+    #[test]
+    fn the_path_lies_beneath_the_base() {
+        for base_url in ["http://h:8080/v1", "http://h:8080/v1/"] {
+            assert_eq!(site(base_url, None).url.as_str(), "http://h:8080/v1/chat/completions");
+        }
+        assert_eq!(site("https://h", None).url.as_str(), "https://h/chat/completions");
+        assert_eq!(site("http://[::1]:99/v1", None).origin, "http://[::1]:99");
+        assert_eq!(site("https://h:443/v1", None).origin, "https://h");
+    }
+
+    #[test]
+    fn words_are_shown_without_secrets_and_bounded() {
+        let site = site("http://h/", Some("sk-1234567890"));
+        assert_eq!(site.shown(" bad key sk-1234567890, second-secret "), "bad key [key], [key]");
+        let long = site.shown(&"é".repeat(5_000));
+        assert!(long.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && long.ends_with('…'));
+    }
+
+    #[test]
+    fn loopback_is_known_by_address_and_name() {
+        for host in [
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:8",
+            "localhost",
+            "a.localhost",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_loopback(&Url::parse(&format!("http://{host}/")).unwrap()), "{host}");
+        }
+        for host in ["10.0.0.1", "localhost.example", "[::2]", "example.com"] {
+            assert!(!is_loopback(&Url::parse(&format!("http://{host}/")).unwrap()), "{host}");
+        }
+    }
+
+    #[test]
+    fn clients_are_built_for_http_and_https() {
+        for base_url in ["http://127.0.0.1:1", "http://example.com", "https://example.com"] {
+            assert!(site(base_url, None).client().is_ok(), "{base_url}");
+        }
+    }
+}

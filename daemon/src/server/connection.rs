@@ -1,0 +1,191 @@
+//! One connection: lines in, answers and notifications out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sess_protocol::envelope::{REQUESTS_MAX, error_line, result_line};
+use sess_protocol::error::{Error, Kind};
+use sess_protocol::line::{BadLine, Incoming, decode, too_long};
+use sess_protocol::things::By;
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::client::{Client, Line, OUT_LINES_MAX};
+use super::lines::{Got, Lines};
+use super::router::{Router, Work};
+use crate::session::command::{ConnectionId, Outcome};
+
+/// How long a client that says no more is given its answers.
+const HALF_CLOSED: Duration = Duration::from_secs(10);
+/// How long bytes may wait for a client that takes none.
+const STUCK: Duration = Duration::from_secs(60);
+/// How often a half-closed connection is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+/// Bytes that are written at a time.
+const WRITE_BYTES: usize = 256 * 1024;
+/// When to ask again after too many requests at a time, in milliseconds.
+const RETRY_MS: u64 = 100;
+
+/// Serves one client until it leaves.
+pub async fn serve(router: Router, stream: UnixStream, connection: ConnectionId, by: By) {
+    let (read, write) = stream.into_split();
+    let (out, lines) = mpsc::channel(OUT_LINES_MAX);
+    let client = Arc::new(Client::new(connection, by, out));
+    let shared = Arc::clone(router.shared());
+    let writer = shared.tracker.spawn(write_lines(write, lines));
+    let mut reading =
+        Reading { router, client, lines: Lines::new(read), places: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    tokio::select! {
+        () = reading.serve() => reading.give_answers().await,
+        () = shared.stop.finished() => {}
+    }
+    reading.client.gone(&shared).await;
+    drop(reading);
+    // What waits is still written; a client that takes nothing is not waited for.
+    let _ = writer.await;
+}
+
+struct Reading {
+    router: Router,
+    client: Arc<Client>,
+    lines: Lines<OwnedReadHalf>,
+    /// One place for each request that has no answer yet.
+    places: Arc<Semaphore>,
+}
+
+impl Reading {
+    /// Reads and serves until the client says no more or takes no more.
+    async fn serve(&mut self) {
+        loop {
+            let got = tokio::select! {
+                biased;
+                got = self.lines.next() => got,
+                () = self.client.out.closed() => return,
+            };
+            let bad = match got {
+                Ok(Got::Line(line)) => match decode(&line) {
+                    Ok(Incoming::Request(request)) => {
+                        self.request(request).await;
+                        continue;
+                    }
+                    Ok(Incoming::Notification) => continue,
+                    Err(bad) => bad,
+                },
+                Ok(Got::TooLong(kept)) => too_long(&kept),
+                Ok(Got::NoRoom(kept)) => no_room(&kept),
+                Ok(Got::End) | Err(_) => return,
+            };
+            self.say(error_line(bad.id.as_ref(), &bad.error)).await;
+        }
+    }
+
+    async fn say(&self, line: String) {
+        // A client that left needs no answer.
+        let _ = self.client.out.send(Line::Own(line)).await;
+    }
+
+    /// Takes a request: what must happen in the order of the lines happens here, the rest later.
+    async fn request(&self, request: sess_protocol::envelope::Request) {
+        let id = request.id.clone();
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let message = format!("{REQUESTS_MAX} requests of this connection have no answer yet");
+            let error = Error::new(Kind::Overloaded, message)
+                .with("limit", REQUESTS_MAX)
+                .with("retry_after_ms", RETRY_MS);
+            return self.say(error_line(Some(&id), &error)).await;
+        };
+        match self.router.route(&self.client, request).await {
+            Ok(Work::Later(work)) => {
+                let out = self.client.out.clone();
+                let router = self.router.clone();
+                self.router.shared().tracker.spawn(async move {
+                    let line = answer_line(&id, guarded(&router, work).await);
+                    let _ = out.send(Line::Own(line)).await;
+                    drop(place);
+                });
+            }
+            Ok(Work::Done(result)) => self.say(result_line(&id, &result)).await,
+            Ok(Work::Follow(follow)) => follow.begin(&self.router, &self.client, id, place).await,
+            Err(error) => self.say(error_line(Some(&id), &error)).await,
+        }
+    }
+
+    /// The client says no more: it gets what it waits for, unless it is gone altogether.
+    async fn give_answers(&self) {
+        let all = u32::try_from(REQUESTS_MAX).expect("few requests");
+        let answered = self.places.acquire_many(all);
+        tokio::pin!(answered);
+        let over = tokio::time::sleep(HALF_CLOSED);
+        tokio::pin!(over);
+        loop {
+            if self.is_gone().await {
+                return;
+            }
+            tokio::select! {
+                biased;
+                _ = &mut answered => return,
+                () = &mut over => return,
+                () = self.client.out.closed() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Whether the client has closed both ways, so that nobody is there to read.
+    async fn is_gone(&self) -> bool {
+        let stream: &UnixStream = self.lines.reader().as_ref();
+        stream.ready(Interest::WRITABLE).await.is_ok_and(|it| it.is_write_closed())
+    }
+}
+
+/// Does the work; a panic in it is one request's answer, not the daemon's end.
+async fn guarded(router: &Router, work: futures_util::future::BoxFuture<'static, Outcome>) -> Outcome {
+    use futures_util::FutureExt;
+    let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
+    caught.unwrap_or_else(|_| Err(router.shared().bug("a request broke")))
+}
+
+fn answer_line(id: &sess_protocol::envelope::Id, outcome: Outcome) -> String {
+    match outcome {
+        Ok(result) => result_line(id, &result),
+        Err(error) => error_line(Some(id), &error),
+    }
+}
+
+fn no_room(kept: &[u8]) -> BadLine {
+    let message = "all unfinished lines together leave no room for this one; it was skipped";
+    let error = Error::new(Kind::Overloaded, message).with("retry_after_ms", RETRY_MS);
+    BadLine { id: sess_protocol::line::find_id(kept), error }
+}
+
+/// Writes lines, as many together as wait together.
+async fn write_lines(mut to: OwnedWriteHalf, mut lines: mpsc::Receiver<Line>) {
+    let mut buffer = Vec::new();
+    while let Some(line) = lines.recv().await {
+        buffer.extend_from_slice(line.bytes());
+        while buffer.len() < WRITE_BYTES {
+            let Ok(line) = lines.try_recv() else { break };
+            buffer.extend_from_slice(line.bytes());
+        }
+        if !write_all(&mut to, &buffer).await {
+            return;
+        }
+        buffer.clear();
+        if buffer.capacity() > WRITE_BYTES {
+            buffer = Vec::new();
+        }
+    }
+}
+
+/// Writes all of it; gives up on a client that takes no byte for too long.
+async fn write_all(to: &mut OwnedWriteHalf, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match tokio::time::timeout(STUCK, to.write(bytes)).await {
+            Ok(Ok(written)) if written > 0 => bytes = &bytes[written..],
+            _ => return false,
+        }
+    }
+    true
+}

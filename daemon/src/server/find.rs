@@ -1,0 +1,117 @@
+//! Finding what a client names: ids, prefixes of ids, titles, workspaces.
+
+
+
+use sess_protocol::error::{Error, Kind};
+use sess_protocol::id::{ID_HEX_DIGITS, ID_PREFIX_DIGITS_MIN, MessageId, PREFIXES, SessionId, TaskId};
+use sess_protocol::things::Workspace;
+use sess_protocol::view::Members;
+
+use crate::shared::Shared;
+use crate::store::Place;
+
+/// Candidates that are named when a prefix fits several.
+const CANDIDATES_MAX: u32 = 6;
+
+/// The session that a text names.
+///
+/// # Errors
+/// None, or several.
+pub async fn session(shared: &Shared, text: &str) -> Result<SessionId, Error> {
+    if let Ok(id) = text.parse::<SessionId>() {
+        return Ok(id);
+    }
+    let digits = text.strip_prefix(SessionId::PREFIX).unwrap_or(text);
+    let is_prefix = (ID_PREFIX_DIGITS_MIN..=ID_HEX_DIGITS).contains(&digits.len())
+        && digits.bytes().all(|it| it.is_ascii_hexdigit());
+    if !is_prefix {
+        return Err(other_kind(shared, "session", text).await);
+    }
+    let digits = digits.to_ascii_lowercase();
+    let found = shared.store.sessions_by_prefix(&digits, CANDIDATES_MAX + 1).await;
+    let mut found = found.map_err(|err| shared.refusal(err))?;
+    match found.len() {
+        0 => Err(Error::not_found("session", text).hint("`sess ls` lists the sessions")),
+        1 => Ok(found.remove(0)),
+        _ => {
+            found.truncate(CANDIDATES_MAX as usize);
+            let names: Vec<String> = found.iter().map(SessionId::to_string).collect();
+            let message = format!("`{text}` fits several sessions; give more digits");
+            Err(Error::new(Kind::Ambiguous, message).with("candidates", names))
+        }
+    }
+}
+
+/// The task that a text names, with its session.
+///
+/// # Errors
+/// There is none.
+pub async fn task(shared: &Shared, text: &str) -> Result<(TaskId, SessionId, Members), Error> {
+    let Ok(id) = text.parse::<TaskId>() else {
+        return Err(other_kind(shared, "task", text).await);
+    };
+    let found = shared.store.task(id).await.map_err(|err| shared.refusal(err))?;
+    let (session, members) = found.ok_or_else(|| Error::not_found("task", text))?;
+    Ok((id, session, members))
+}
+
+/// The message that a text names.
+///
+/// # Errors
+/// It names none.
+pub async fn message(shared: &Shared, text: &str) -> Result<MessageId, Error> {
+    match text.parse() {
+        Ok(id) => Ok(id),
+        Err(_) => Err(other_kind(shared, "message", text).await),
+    }
+}
+
+/// The refusal of an id that may be another thing's.
+async fn other_kind(shared: &Shared, wanted: &str, text: &str) -> Error {
+    let error = Error::not_found(wanted, text);
+    if !PREFIXES.iter().any(|it| text.starts_with(it)) {
+        return match wanted {
+            "session" => error.hint("a session is named by its id or at least 4 of its hex digits"),
+            _ => error,
+        };
+    }
+    let (is, of) = match shared.store.place(text).await {
+        Ok(Some(Place::Task(session))) => ("task", session),
+        Ok(Some(Place::Message(session))) => ("message", session),
+        _ => return error,
+    };
+    error.with("is", is).with("session", of.to_string()).hint(format!("`{text}` is a {is} of {of}"))
+}
+
+/// A workspace by any spelling of its path.
+///
+/// # Errors
+/// It is no folder that can be reached.
+pub async fn workspace(path: &str) -> Result<Workspace, Error> {
+    let given = path.to_owned();
+    let found = tokio::task::spawn_blocking(move || {
+        let path = std::path::Path::new(&given);
+        if !path.is_absolute() {
+            return Err("it is not absolute".to_owned());
+        }
+        let real = path.canonicalize().map_err(|err| err.to_string())?;
+        if !real.is_dir() {
+            return Err("it is no folder".to_owned());
+        }
+        real.into_os_string().into_string().map_err(|_| "it is not UTF-8".to_owned())
+    })
+    .await
+    .unwrap_or_else(|_| Err("it could not be looked at".to_owned()));
+    let path = found.map_err(|why| {
+        Error::invalid("workspace", format!("the workspace `{path}` cannot be used: {why}"))
+    })?;
+    let name = path.rsplit('/').find(|it| !it.is_empty()).unwrap_or("/").to_owned();
+    Ok(Workspace { path, name, branch: None, commit: None })
+}
+
+/// The path of a workspace that may be named; a folder that is gone is looked for as it is written.
+pub async fn workspace_path(path: Option<String>) -> Option<String> {
+    let path = path?;
+    Some(workspace(&path).await.map(|it| it.path).unwrap_or(path))
+}
+

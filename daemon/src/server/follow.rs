@@ -1,0 +1,238 @@
+//! Following: the past from disk, the present from the session, and back to disk when slow.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sess_protocol::envelope::{Id, error_line, notification_line, result_line};
+use sess_protocol::error::{Error, Kind};
+use sess_protocol::id::SessionId;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::client::{Client, Follow, Line};
+use super::router::Router;
+use super::views::whole_view;
+use crate::session::Later;
+use crate::session::command::{Command, Join, Joined};
+use crate::session::followers::{FEED_LINES_MAX, event_line};
+use crate::shared::Shared;
+
+/// Bytes of events that are read from disk at a time.
+const CATCH_UP_BYTES: usize = 256 * 1024;
+
+static NEXT_FOLLOW: AtomicU64 = AtomicU64::new(1);
+
+/// A follow that is asked for.
+#[derive(Debug)]
+pub struct FollowAsk {
+    /// The session.
+    pub session: SessionId,
+    /// Where to begin; `None` for a view and from now on.
+    pub after: Option<u64>,
+    /// Messages of the view.
+    pub messages: u32,
+    /// Whether pieces are wanted.
+    pub deltas: bool,
+}
+
+impl FollowAsk {
+    /// Begins the follow; one of the same session before it ends first.
+    pub async fn begin(
+        self,
+        router: &Router,
+        client: &Arc<Client>,
+        id: Id,
+        place: OwnedSemaphorePermit,
+    ) {
+        let shared = Arc::clone(router.shared());
+        client.unfollow(&shared, self.session).await;
+        let session = self.session;
+        let follow = NEXT_FOLLOW.fetch_add(1, Ordering::Relaxed);
+        let mut job = Job {
+            shared: Arc::clone(&shared),
+            out: client.out.clone(),
+            session,
+            follow,
+            deltas: self.deltas,
+            seq: 0,
+        };
+        // The job holds no part of the client: it ends with it.
+        let handle = shared.tracker.spawn(async move {
+            if job.begin(self, id).await.is_some() {
+                drop(place);
+                job.go_on().await;
+            }
+        });
+        client.follows(session, Follow { id: follow, job: handle });
+    }
+}
+
+/// One follow at work.
+struct Job {
+    shared: Arc<Shared>,
+    out: mpsc::Sender<Line>,
+    session: SessionId,
+    follow: u64,
+    deltas: bool,
+    /// The last event that was sent.
+    seq: u64,
+}
+
+/// What a join gives: where it happened, and the feed from there.
+type Feed = mpsc::Receiver<crate::session::followers::Told>;
+
+impl Job {
+    /// Answers the request, then sends what it begins with. `None` when there is nobody to follow.
+    async fn begin(&mut self, ask: FollowAsk, id: Id) -> Option<()> {
+        match self.answer(&ask, &id).await {
+            Ok((line, joined, feed)) => {
+                self.out.send(Line::Own(line)).await.ok()?;
+                self.seq = ask.after.unwrap_or(joined.now.seq);
+                let live = joined.live.filter(|_| ask.after.is_some());
+                self.serve(joined.now.seq, live, feed).await
+            }
+            Err(error) => {
+                let _ = self.out.send(Line::Own(error_line(Some(&id), &error))).await;
+                None
+            }
+        }
+    }
+
+    async fn answer(&self, ask: &FollowAsk, id: &Id) -> Result<(String, Joined, Feed), Error> {
+        let (mut joined, feed) = self.join().await?;
+        let history = self.shared.store.history();
+        let result = match ask.after {
+            Some(after) => {
+                let mark = match after {
+                    0 => "0".repeat(16),
+                    _ => self.mark(after).await?,
+                };
+                format!("{{\"cursor\":\"{history}:{after}:{mark}\"}}")
+            }
+            None => {
+                let cursor = format!("{history}:{}:{}", joined.now.seq, joined.now.hash.mark());
+                let now = std::mem::take(&mut joined.now.snapshot);
+                let head = joined.now.head;
+                let view =
+                    whole_view(&self.shared, self.session, now, head, ask.messages).await?;
+                let live = joined.live.as_ref().map(|it| format!(",\"live\":{it}"));
+                let live = live.unwrap_or_default();
+                format!("{{\"cursor\":\"{cursor}\",\"view\":{view}{live}}}")
+            }
+        };
+        Ok((result_line(id, &result), joined, feed))
+    }
+
+    async fn mark(&self, seq: u64) -> Result<String, Error> {
+        let mark = self.shared.store.mark(self.session, seq).await;
+        let mark = mark.map_err(|err| self.shared.refusal(err))?;
+        mark.ok_or_else(|| Error::new(Kind::Conflict, "the session ends before this cursor"))
+    }
+
+    /// Joins the session: everything behind the moment of it comes by the feed.
+    async fn join(&self) -> Result<(Joined, Feed), Error> {
+        let (feed, receiver) = mpsc::channel(FEED_LINES_MAX);
+        let (reply, later) = Later::new();
+        let join = Join { id: self.follow, feed, deltas: self.deltas };
+        let command = Command::Follow(join, reply);
+        self.shared.sessions.send(&self.shared, self.session, command).await?;
+        Ok((later.answer().await?, receiver))
+    }
+
+    /// Goes on until the session or the client is gone: each time the feed ends, by way of the disk.
+    async fn go_on(&mut self) {
+        while let Ok((joined, feed)) = self.join().await {
+            let at = joined.now.seq;
+            if self.serve(at, joined.live, feed).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Sends what lies between here and the join from disk, then what is unfinished, then the feed.
+    /// `None` when the follow is over.
+    async fn serve(&mut self, joined_at: u64, live: Option<String>, mut feed: Feed) -> Option<()> {
+        self.catch_up(joined_at).await?;
+        if let Some(live) = live.filter(|_| !crate::sabotage::is("lost_live")) {
+            self.out.send(Line::Own(notification_line("live", &live))).await.ok()?;
+        }
+        while let Some(told) = feed.recv().await {
+            if let Some(seq) = told.seq {
+                self.seq = seq;
+            }
+            self.out.send(Line::Shared(told.line)).await.ok()?;
+            if told.last {
+                return None;
+            }
+        }
+        // The session let go of a feed that was full, or left memory: both are told from disk.
+        Some(())
+    }
+
+    async fn catch_up(&mut self, last: u64) -> Option<()> {
+        let history = self.shared.store.history().to_owned();
+        let skip = u64::from(crate::sabotage::is("follow_off_by_one"));
+        while self.seq < last {
+            let after = self.seq + skip;
+            let events =
+                self.shared.store.events(self.session, after, last, CATCH_UP_BYTES).await;
+            let events = match events {
+                Ok(events) if !events.is_empty() => events,
+                Ok(_) if skip > 0 => return Some(()),
+                Ok(_) => return None,
+                Err(err) => {
+                    tracing::warn!(session = %self.session, %err, "a follow ended");
+                    return None;
+                }
+            };
+            for event in events {
+                let line =
+                    event_line(self.session, &history, event.seq, &event.mark, event.json.get());
+                self.out.send(Line::Own(line)).await.ok()?;
+                self.seq = event.seq;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Where a cursor points to.
+///
+/// # Errors
+/// It is none of this store, or not of what stands: `conflict`, with the session's last number.
+pub async fn place_of(
+    shared: &Arc<Shared>,
+    session: SessionId,
+    cursor: &str,
+    now: u64,
+) -> Result<u64, Error> {
+    let conflict = |why: &str| {
+        Error::new(Kind::Conflict, format!("the cursor does not fit: {why}"))
+            .with("seq", now)
+            .hint("follow without `after`")
+    };
+    if cursor == "start" {
+        return Ok(0);
+    }
+    let mut parts = cursor.splitn(3, ':');
+    let (history, seq, mark) = (parts.next(), parts.next(), parts.next());
+    let seq = seq.and_then(|it| it.parse::<u64>().ok());
+    let (Some(history), Some(seq), Some(mark)) = (history, seq, mark) else {
+        return Err(conflict("it is not one that was given"));
+    };
+    if history != shared.store.history() {
+        return Err(conflict("it is of another history"));
+    }
+    if seq > now {
+        return Err(conflict("it is ahead of the session"));
+    }
+    if seq == 0 {
+        return Ok(0);
+    }
+    let stands = shared.store.mark(session, seq).await.map_err(|err| shared.refusal(err))?;
+    if stands.as_deref() != Some(mark) {
+        return Err(conflict("what it stood behind is not what lies there"));
+    }
+    Ok(seq)
+}
+

@@ -1,0 +1,9 @@
+//! What serves each method: one file a noun.
+
+pub(super) mod blob;
+pub(super) mod chat;
+pub(super) mod daemon;
+pub(super) mod message;
+pub(super) mod session;
+pub(super) mod state;
+pub(super) mod task;

@@ -1,0 +1,125 @@
+//! `state/*` and `model/list`: documents, and what they make of models.
+
+use sess_protocol::envelope::notification_line;
+use sess_protocol::methods as m;
+use sess_protocol::methods::{ModelEntry, ModelListResult, StateDocumentParams};
+
+use super::super::client::Line;
+use super::super::params::plain_limit;
+use super::super::router::{Call, Routed, Work, json_of, later};
+use crate::shared::Shared;
+
+pub(in crate::server) fn get(call: Call<'_, m::StateGet>) -> Routed {
+    call.router.documents().get(&call.params).map(|it| Work::Done(json_of(&it)))
+}
+
+pub(in crate::server) fn all(call: Call<'_, m::StateAll>) -> Routed {
+    call.router.documents().all(&call.params).map(|it| Work::Done(json_of(&it)))
+}
+
+pub(in crate::server) fn set(call: Call<'_, m::StateSet>) -> Routed {
+    let (router, params) = (call.router.clone(), call.params);
+    later(async move {
+        let value = router.documents().set(params).await?;
+        router.shared().take_settings(router.documents());
+        Ok(json_of(&value))
+    })
+}
+
+pub(in crate::server) fn delete(call: Call<'_, m::StateDelete>) -> Routed {
+    let (router, params) = (call.router.clone(), call.params);
+    later(async move {
+        let empty = router.documents().delete(params).await?;
+        router.shared().take_settings(router.documents());
+        Ok(json_of(&empty))
+    })
+}
+
+pub(in crate::server) fn load(call: Call<'_, m::StateLoad>) -> Routed {
+    let (router, params) = (call.router.clone(), call.params);
+    later(async move {
+        let value = router.documents().load(&params).await?;
+        router.shared().take_settings(router.documents());
+        Ok(json_of(&value))
+    })
+}
+
+pub(in crate::server) fn save(call: Call<'_, m::StateSave>) -> Routed {
+    let (router, params) = (call.router.clone(), call.params);
+    later(async move { Ok(json_of(&router.documents().save(&params).await?)) })
+}
+
+pub(in crate::server) fn reload(call: Call<'_, m::DaemonReload>) -> Routed {
+    let router = call.router.clone();
+    later(async move {
+        for document in ["settings", "providers"] {
+            let params = StateDocumentParams { document: document.to_owned(), workspace: None };
+            router.documents().load(&params).await?;
+        }
+        router.shared().take_settings(router.documents());
+        Ok("{}".to_owned())
+    })
+}
+
+pub(in crate::server) fn follow(call: Call<'_, m::StateFollow>) -> Routed {
+    let (value, mut changes) = call.router.documents().subscribe(&call.params)?;
+    let out = call.client.out.clone();
+    let shared = call.shared();
+    let stop = call.shared();
+    shared.tracker.spawn(async move {
+        let mut send = async || {
+            loop {
+                let params = json_of(&*changes.next().await);
+                let line = notification_line("state", &params);
+                if out.send(Line::Own(line)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = send() => {}
+            () = out.closed() => {}
+            () = stop.stop.finished() => {}
+        }
+    });
+    Ok(Work::Done(json_of(&value)))
+}
+
+pub(in crate::server) fn models(call: Call<'_, m::ModelList>) -> Routed {
+    let limit = plain_limit(call.params.limit)? as usize;
+    let skip = match call.params.cursor.as_deref() {
+        Some(cursor) => cursor.parse().map_err(|_| super::super::params::bad_cursor())?,
+        None => 0_usize,
+    };
+    let shared = call.shared();
+    let all = entries(&shared);
+    let more = all.len() > skip.saturating_add(limit);
+    let models = all.into_iter().skip(skip).take(limit).collect();
+    let next = more.then(|| (skip + limit).to_string());
+    Ok(Work::Done(json_of(&ModelListResult { models, next })))
+}
+
+fn entries(shared: &Shared) -> Vec<ModelEntry> {
+    let default = shared.default_model();
+    let list = shared.providers().list();
+    let mut entries: Vec<ModelEntry> = list
+        .into_iter()
+        .filter_map(|it| {
+            let id = it.name.or_else(|| it.why_not.as_ref().map(|_| format!("{}/*", it.provider)))?;
+            Some(ModelEntry {
+                default: id == default,
+                id,
+                provider: it.provider,
+                available: it.why_not.is_none(),
+                reason: it.why_not,
+            })
+        })
+        .collect();
+    if !entries.iter().any(|it| it.default) {
+        let provider = default.split('/').next().unwrap_or_default().to_owned();
+        let reason = shared.model(&default).err().map(|it| it.message().to_owned());
+        let available = reason.is_none();
+        entries.insert(0, ModelEntry { id: default, provider, available, reason, default: true });
+    }
+    entries
+}

@@ -1,0 +1,136 @@
+//! Views and pages put together: what the session holds in memory with the messages from disk.
+
+use std::sync::Arc;
+
+use sess_protocol::error::Error;
+use sess_protocol::id::{MessageId, SessionId};
+use sess_protocol::view::Members;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::session::command::ViewNow;
+use crate::session::state::State;
+use crate::session::view;
+use crate::shared::Shared;
+use crate::store::{MessagePage, Messages};
+
+/// Bytes of messages in one answer: under the limit of a line, with room for the rest of it.
+pub const ANSWER_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// The view of a session as it is: from memory when it is there, else from disk.
+///
+/// # Errors
+/// The session is not there, or cannot be read.
+pub async fn view_of(shared: &Arc<Shared>, id: SessionId) -> Result<ViewNow, Error> {
+    if let Some(handle) = shared.sessions.live(id) {
+        let (command, later) = view();
+        if handle.send(command).await.is_ok()
+            && let Ok(now) = later.answer().await
+        {
+            return Ok(now);
+        }
+    }
+    let loaded = shared.store.load(id).await.map_err(|err| shared.refusal(err))?;
+    let loaded = loaded.ok_or_else(|| Error::not_found("session", &id.to_string()))?;
+    let state = State::new(id, loaded.view);
+    Ok(ViewNow {
+        snapshot: state.snapshot(0),
+        head: state.head(&state.thread()).flatten(),
+        seq: state.seq(),
+        hash: loaded.hash,
+    })
+}
+
+/// The whole view as JSON, with the newest messages of the path that ends at `head`.
+///
+/// # Errors
+/// The messages cannot be read.
+pub async fn whole_view(
+    shared: &Shared,
+    id: SessionId,
+    snapshot: Members,
+    head: Option<MessageId>,
+    count: u32,
+) -> Result<String, Error> {
+    let page = match head {
+        Some(head) if count > 0 => {
+            let page = MessagePage { head, before: None, after: None, limit: count };
+            page_of(shared, id, page).await?
+        }
+        _ => Messages { messages: Vec::new(), more: head.is_some() },
+    };
+    let mut text = Value::Object(snapshot).to_string();
+    text.pop();
+    text.push_str(",\"messages\":");
+    text.push_str(&joined(&page.messages));
+    if page.more && let Some(oldest) = page.messages.first() {
+        text.push_str(&format!(",\"before\":\"{}\"", id_of(oldest)));
+    }
+    text.push('}');
+    Ok(text)
+}
+
+/// A page of messages, cut to what fits in an answer.
+///
+/// # Errors
+/// A message in its bounds is not there, or the store cannot read it.
+pub async fn page_of(
+    shared: &Shared,
+    id: SessionId,
+    page: MessagePage,
+) -> Result<Messages, Error> {
+    let found = shared.store.messages(id, page).await.map_err(|err| shared.refusal(err))?;
+    let mut found = found.ok_or_else(|| {
+        let bound = page.before.or(page.after).unwrap_or(page.head);
+        Error::not_found("message", &bound.to_string())
+    })?;
+    let newer = page.after.is_some();
+    let mut bytes = 0;
+    let fits = |it: &&Box<RawValue>| {
+        bytes += it.get().len() + 1;
+        bytes <= ANSWER_BYTES_MAX
+    };
+    let count = found.messages.len();
+    let fit = if newer {
+        found.messages.iter().take_while(fits).count()
+    } else {
+        found.messages.iter().rev().take_while(fits).count()
+    };
+    let fit = fit.max(1).min(count);
+    if fit < count {
+        found.more = true;
+        if newer {
+            found.messages.truncate(fit);
+        } else {
+            found.messages.drain(..count - fit);
+        }
+    }
+    Ok(found)
+}
+
+/// A list of raw JSON as JSON.
+#[must_use]
+pub fn joined(items: &[Box<RawValue>]) -> String {
+    let size: usize = items.iter().map(|it| it.get().len() + 1).sum();
+    let mut text = String::with_capacity(size + 2);
+    text.push('[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            text.push(',');
+        }
+        text.push_str(item.get());
+    }
+    text.push(']');
+    text
+}
+
+/// The id of a raw thing.
+#[must_use]
+pub fn id_of(raw: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    serde_json::from_str::<Named>(raw.get()).map(|it| it.id).unwrap_or_default()
+}

@@ -1,0 +1,116 @@
+//! What a start makes of what the last end left: tasks settled, locks let go, queues set going.
+
+use std::sync::Arc;
+
+use sess_protocol::error::Error;
+use sess_protocol::event::{ReleaseReason, SessionDeleted};
+use sess_protocol::id::SessionId;
+use sess_protocol::things::{By, TaskReason, TaskStatus};
+
+use super::command::Origin;
+use super::content::put_apart;
+use super::queue::{Answer, Ending};
+use super::state::{Change, State};
+use super::writing::content_of;
+use crate::shared::Shared;
+use crate::store::{Commit, Loaded, NewBlob, PartialText, SessionFilter, StoreError};
+
+/// Sessions that are looked at together.
+const PAGE: u32 = 200;
+
+/// Settles every session that needs it, before any request is served; answers those whose queue
+/// waits to be set going.
+///
+/// # Errors
+/// The store cannot read or write.
+pub async fn settle_all(shared: &Arc<Shared>) -> Result<Vec<SessionId>, StoreError> {
+    let mut waiting = Vec::new();
+    let mut behind = None;
+    loop {
+        let filter =
+            SessionFilter { unsettled: true, limit: PAGE, behind, ..SessionFilter::default() };
+        let page = shared.store.sessions(filter).await?;
+        // What is settled changes its place in the order, so the next page starts behind the last
+        // one as it was.
+        for members in &page {
+            let place = place_of(members);
+            behind = Some(place);
+            if settle(shared, place.1).await? {
+                waiting.push(place.1);
+            }
+        }
+        if page.len() < PAGE as usize {
+            return Ok(waiting);
+        }
+    }
+}
+
+fn place_of(members: &sess_protocol::view::Members) -> (i64, SessionId) {
+    let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str).unwrap_or("");
+    let at: sess_protocol::time::Timestamp = text("updated_at").parse().unwrap_or_default();
+    (at.0, text("id").parse().unwrap_or(SessionId::GLOBAL))
+}
+
+/// Settles one session; answers whether its queue waits.
+async fn settle(shared: &Arc<Shared>, id: SessionId) -> Result<bool, StoreError> {
+    let Some(Loaded { view, hash, partial }) = shared.store.load(id).await? else {
+        return Ok(false);
+    };
+    let state = State::new(id, view);
+    if state.view().session().contains_key("ephemeral") && !state.is_busy() {
+        delete(shared, id).await;
+        return Ok(false);
+    }
+    let mut change = state.change(shared.world.now());
+    let blobs = settle_change(&mut change, partial);
+    let waits = change.state.count("queued") > 0;
+    if !change.events.is_empty() {
+        let mut commit = Commit::new(id, hash, change.events);
+        commit.blobs = blobs;
+        shared.store.commit(commit).await?;
+        tracing::info!(session = %id, "settled after the last end");
+    }
+    Ok(waits)
+}
+
+/// Adds what settles a session: the lock let go, the task that ran interrupted with its text.
+fn settle_change(change: &mut Change, partial: Option<PartialText>) -> Vec<NewBlob> {
+    if change.state.lock().is_some() {
+        change.release(ReleaseReason::Restart, None);
+    }
+    let Some(task) = change.state.running() else { return Vec::new() };
+    let status = change.state.task(task).map(|it| it.status);
+    if status == Some(TaskStatus::Waiting) {
+        return Vec::new();
+    }
+    let mut answer = Answer::default();
+    let mut blobs = Vec::new();
+    if let Some(partial) = partial.filter(|it| it.task == task) {
+        answer.message = Some(partial.message);
+        answer.content = content_of(partial);
+        answer.asked = true;
+        blobs = put_apart(&mut answer.content);
+    }
+    change.end(task, Ending::Interrupted(TaskReason::Crash), answer, None);
+    blobs
+}
+
+async fn delete(shared: &Arc<Shared>, id: SessionId) {
+    let by = By { client: "sessd".to_owned(), pid: std::process::id() };
+    let (key, expect_seq, expect_head) = (None, None, None);
+    let origin = Origin { connection: 0, by, key, expect_seq, expect_head };
+    let fact = SessionDeleted { deleted: id, backups: Vec::new() };
+    let outcome: Result<String, Error> = shared.append_global(fact.into(), origin).await;
+    if let Err(err) = outcome {
+        tracing::warn!(session = %id, %err, "a session made in passing could not be removed");
+    }
+}
+
+/// Sets the queues going that wait from before the start.
+pub async fn set_going(shared: &Arc<Shared>, waiting: Vec<SessionId>) {
+    for id in waiting {
+        if let Err(err) = shared.sessions.get(shared, id).await {
+            tracing::warn!(session = %id, %err, "a queue could not be set going");
+        }
+    }
+}
