@@ -31,6 +31,7 @@ use service::{Notifier, StopSignals};
 use session::recovery;
 use shared::{DRAIN, Shared};
 use store::Store;
+use store::sqlite::{OpenError, SqliteStore};
 use world::RealWorld;
 
 /// Threads that serve; the rest is waiting.
@@ -151,12 +152,24 @@ fn start_log(config: &Config) {
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
-    let _ = config;
-    Ok(Arc::new(store::memory::MemoryStore::new(1)))
+    let store = SqliteStore::open(&config.data_dir).map_err(|err| refused(&err))?;
+    Ok(Arc::new(store))
+}
+
+/// Why the store cannot be opened, as an end of the start.
+fn refused(err: &OpenError) -> StartError {
+    let exit = match err {
+        OpenError::Newer { .. } => Exit::Settings,
+        OpenError::Damaged(_) => Exit::Damaged,
+        OpenError::Io(_) | OpenError::Sql(_) => Exit::Io,
+    };
+    StartError::new(exit, err.to_string())
 }
 
 /// Looks at settings and store without starting.
 fn check(config: &Config) -> Result<Exit, StartError> {
-    let _ = config;
+    for notice in Documents::check(&config.state_dir, check_providers)? {
+        let _ = writeln!(std::io::stderr(), "{notice:?}");
+    }
     Ok(Exit::Done)
 }

@@ -1,17 +1,18 @@
-//! Breaks one promise on purpose, so that the tests can be seen to fail. Off in every real build.
+//! Which promise is broken on purpose, so that the tests can be seen to fail.
 
-/// Whether this promise is to be broken: chosen by `SESS_SABOTAGE` in a build for it.
+/// Whether this promise is broken. Always `false` without the feature `sabotage`.
 #[cfg(feature = "sabotage")]
 #[must_use]
 pub fn is(name: &str) -> bool {
-    static CHOSEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    CHOSEN.get_or_init(|| std::env::var("SESS_SABOTAGE").unwrap_or_default()) == name
+    static CHOSEN: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| std::env::var("SESS_SABOTAGE").ok());
+    chosen.as_deref() == Some(name)
 }
 
-/// Never, in a real build.
+/// Whether this promise is broken. Always `false` without the feature `sabotage`.
 #[cfg(not(feature = "sabotage"))]
+#[inline(always)]
 #[must_use]
-#[inline]
-pub const fn is(_: &str) -> bool {
+pub const fn is(_name: &str) -> bool {
     false
 }

@@ -314,6 +314,14 @@ impl Store for MemoryStore {
         self.read(move |it| it.task(task))
     }
 
+    fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>> {
+        self.read(move |it| it.answer(task))
+    }
+
+    fn failed(&self) -> futures_util::future::BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     fn tasks(&self, filter: TaskFilter) -> Answer<'_, Vec<Members>> {
         self.read(move |it| it.tasks(&filter))
     }

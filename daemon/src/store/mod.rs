@@ -7,6 +7,7 @@ pub mod commit;
 #[cfg(test)]
 mod conformance;
 pub mod memory;
+pub mod sqlite;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;

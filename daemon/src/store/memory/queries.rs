@@ -240,6 +240,16 @@ impl Content {
             .collect()
     }
 
+    /// The message that a task's final event brought.
+    pub(super) fn answer(&self, task: TaskId) -> Option<Box<RawValue>> {
+        let (session, _) = self.task(task).filter(|(_, it)| is_final(it))?;
+        let key = task.to_string();
+        let of_task = |it: &&Event| it.data.get("task").and_then(|it| it.get("id")?.as_str()) == Some(&key);
+        let last = self.folded(session).filter(of_task).last()?;
+        let message = last.data.get("message")?.get("id")?.as_str()?.parse().ok()?;
+        self.message(session, message)
+    }
+
     /// What an id names.
     pub(super) fn place(&self, id: &str) -> Option<Place> {
         if let Ok(task) = id.parse::<TaskId>() {

@@ -1,0 +1,119 @@
+//! When SQLite's log is copied into the database, and what is written down about it before.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+
+use super::marker::{Marker, State};
+use super::{open, wal};
+
+/// Bytes of SQLite's log behind which it is copied into the database.
+const COPY_BYTES: u64 = 4 << 20;
+/// Bytes of SQLite's log behind which it is also cut.
+const CUT_BYTES: u64 = 64 << 20;
+/// Batches between two looks at the log's size.
+const BATCHES_PER_LOOK: u32 = 16;
+/// How long cutting the log waits for readers; writers wait with it.
+const CUT_WAIT_MS: u64 = 50;
+/// How long anything else waits for a lock. Nothing should ever have to.
+pub(super) const BUSY_MS: u64 = 5_000;
+
+/// Keeps the log of SQLite short and the marker true.
+pub(super) struct Keeper {
+    dir: PathBuf,
+    marker: Marker,
+    batches: u32,
+}
+
+impl Keeper {
+    /// Of a store whose marker on disk is this one.
+    pub(super) fn new(dir: &Path, marker: Marker) -> Self {
+        Self { dir: dir.to_owned(), marker, batches: 0 }
+    }
+
+    /// After each batch: looks now and then how long the log is.
+    pub(super) fn after_batch(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        self.batches += 1;
+        if self.batches < BATCHES_PER_LOOK {
+            return Ok(());
+        }
+        self.batches = 0;
+        let bytes = log_bytes(conn)?;
+        if bytes > CUT_BYTES {
+            self.cut(conn)
+        } else if bytes > COPY_BYTES {
+            self.copy(conn)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// After a while of silence: copies what there is.
+    pub(super) fn when_idle(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        self.batches = 0;
+        if log_bytes(conn)? == 0 { Ok(()) } else { self.copy(conn) }
+    }
+
+    fn copy(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        self.note_salt()?;
+        checkpoint(conn, "PASSIVE")
+    }
+
+    fn cut(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        self.note_salt()?;
+        conn.busy_timeout(Duration::from_millis(CUT_WAIT_MS))?;
+        let done = checkpoint(conn, "TRUNCATE");
+        conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+        done
+    }
+
+    /// The log's first salt is written down before a checkpoint lets SQLite change it, so that the
+    /// one found after a crash is at most a step away and another database's log is known.
+    fn note_salt(&mut self) -> rusqlite::Result<()> {
+        let noted = wal::salt(&open::log_path(&self.dir)).and_then(|salt| {
+            if salt.is_none() || salt == self.marker.salt {
+                return Ok(());
+            }
+            self.marker.salt = salt;
+            self.marker.write(&self.dir)
+        });
+        noted.map_err(as_sql)
+    }
+
+    /// Copies everything, closes, and says that the store is clean.
+    pub(super) fn close(mut self, conn: Connection) -> rusqlite::Result<()> {
+        checkpoint(&conn, "TRUNCATE")?;
+        if log_bytes(&conn)? > 0 {
+            return Err(as_sql(std::io::Error::other("somebody still reads the database")));
+        }
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        conn.close().map_err(|(_, err)| err)?;
+        self.marker.state = State::Clean;
+        self.marker.salt = None;
+        let path = open::database_path(&self.dir);
+        self.marker.file = Some(open::looks(&path).map_err(as_sql)?);
+        self.marker.write(&self.dir).map_err(as_sql)
+    }
+}
+
+fn as_sql(err: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(
+        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
+        Some(err.to_string()),
+    )
+}
+
+fn checkpoint(conn: &Connection, how: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(&format!("PRAGMA wal_checkpoint({how})"))?.query_row((), |_| Ok(()))
+}
+
+/// Bytes in the log that are not copied yet.
+fn log_bytes(conn: &Connection) -> rusqlite::Result<u64> {
+    let frames: (i64, i64) = conn
+        .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
+        .query_row((), |row| Ok((row.get(1)?, row.get(2)?)))?;
+    let waiting = if frames.0 == frames.1 { 0 } else { frames.0 };
+    Ok(u64::try_from(waiting).unwrap_or(0) * u64::from(open::PAGE_BYTES + wal::FRAME_BYTES as u32))
+}

@@ -1,0 +1,226 @@
+//! What holds from the first start to the last close.
+
+use super::*;
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_any_end() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut story = told(&store, 1, 3).await;
+    agrees(&store, &story).await.unwrap();
+    drop(store);
+    let store = folder.open();
+    agrees(&store, &story).await.unwrap();
+    let [begin, _] = story.turn("more", "text");
+    story.view = View::default();
+    store.commit(begin).await.unwrap();
+    store.close().await.unwrap();
+    assert!(!folder.log().exists());
+    drop(store);
+    let store = folder.open();
+    let found = store.sessions(SessionFilter { limit: 9, unsettled: true, ..Default::default() });
+    assert_eq!(found.await.unwrap()[0]["seq"], 8);
+    assert_eq!(store.counts().await.unwrap().running, 1);
+}
+
+#[tokio::test]
+async fn refused_commits_change_nothing_and_spoil_no_other_of_their_batch() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut story = told(&store, 1, 1).await;
+    let [begin, end] = story.turn("question", "answer");
+    let mut keyed = begin.clone();
+    let digest = Hash::of(b"params");
+    keyed.keys.push(KeyRecord { key: "k".into(), digest, answer: "{}".into() });
+    let mut twice = end.clone();
+    twice.keys = keyed.keys.clone();
+    let mut torn = end.clone();
+    torn.hash = Hash::of(b"other");
+    let answers = futures_util::future::join_all([
+        store.commit(end.clone()),
+        store.commit(keyed),
+        store.commit(begin),
+        store.commit(twice),
+        store.commit(torn),
+        store.commit(end),
+    ]);
+    let refused = Err(StoreError::NotNext);
+    let taken = Err(StoreError::KeyTaken);
+    assert_eq!(answers.await, [refused.clone(), Ok(()), refused.clone(), taken, refused, Ok(())]);
+    assert_eq!(store.key("k").await.unwrap().unwrap().digest, digest);
+    agrees(&store, &story).await.unwrap();
+}
+
+#[tokio::test]
+async fn deleting_a_session_frees_its_blobs_and_keys_but_not_shared_ones() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let blob = |text: &str| NewBlob { hash: Hash::of(text.as_bytes()), bytes: text.into() };
+    for (n, own) in [(1, "first"), (2, "second")] {
+        let mut story = told(&store, n, 1).await;
+        let names = [own, "shared"].map(|it| format!("sha256:{}", blob(it).hash));
+        let mut commit = story.commit(&[("notice", json!({"thing": {"id": "x", "blobs": names}}))]);
+        commit.blobs = vec![blob(own), blob("shared")];
+        let key = KeyRecord { key: own.into(), digest: Hash::default(), answer: "1".into() };
+        commit.keys.push(key);
+        store.commit(commit).await.unwrap();
+    }
+    let mut global = Story::new(0);
+    global.id = SessionId::GLOBAL;
+    let mut commit = global.commit(&[("session.deleted", json!({"deleted": session(1)}))]);
+    commit.deletes = Some(session(1));
+    store.commit(commit).await.unwrap();
+    assert!(store.load(session(1)).await.unwrap().is_none());
+    assert!(store.key("first").await.unwrap().is_none());
+    assert!(store.key("second").await.unwrap().is_some());
+    assert!(store.blob(blob("first").hash, 0, 9).await.unwrap().is_none());
+    let shared = store.blob(blob("shared").hash, 2, 3).await.unwrap().unwrap();
+    assert_eq!(shared, (b"are".to_vec(), 6));
+    assert_eq!(store.counts().await.unwrap().sessions, 1);
+    let late = Story { hash: Hash::default(), ..Story::new(1) }.create();
+    store.commit(late).await.unwrap();
+}
+
+#[tokio::test]
+async fn unfinished_text_is_kept_until_its_message_comes() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut story = told(&store, 1, 0).await;
+    let [begin, end] = story.turn("question", "one two");
+    let (task, message) = (task((1 << 32) + 1), message((1 << 32) + 2));
+    store.commit(begin).await.unwrap();
+    for (reset, text) in [(false, "void"), (true, "one"), (false, " two")] {
+        let pieces = vec![(0, true, "hm".to_owned()), (1, false, text.to_owned())];
+        let piece = PartialPiece { session: story.id, task, message, reset, pieces };
+        store.keep_partial(piece).await.unwrap();
+    }
+    drop(store);
+    let store = folder.open();
+    let partial = store.load(story.id).await.unwrap().unwrap().partial.unwrap();
+    assert_eq!(partial.blocks, [(true, "hmhm".to_owned()), (false, "one two".to_owned())]);
+    assert_eq!((partial.task, partial.message), (task, message));
+    store.commit(end).await.unwrap();
+    let pieces = vec![(0, false, "late".to_owned())];
+    let late = PartialPiece { session: story.id, task, message, reset: false, pieces };
+    store.keep_partial(late).await.unwrap();
+    assert!(store.load(story.id).await.unwrap().unwrap().partial.is_none());
+}
+
+#[tokio::test]
+async fn things_of_any_kind_are_folded_as_the_view_folds_them() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut story = told(&store, 1, 1).await;
+    for n in 0..70_u32 {
+        let commit = story.commit(&[
+            ("goal.changed", json!({"goal": {"n": 2, "text": "ever new", "progress": n}})),
+            ("goal.changed", json!({"goal": {"n": 1, "text": "later", "done_at": null}})),
+            ("own:event", json!({"goal": {"n": 1, "text": "not folded"}})),
+            ("unheard.of", json!({"gadget": {"id": "g", "turn": n}, "why": "so"})),
+        ]);
+        store.commit(commit).await.unwrap();
+    }
+    let gone = story.commit(&[("goal.changed", json!({"goal": {"n": 1, "removed": true}}))]);
+    store.commit(gone).await.unwrap();
+    agrees(&store, &story).await.unwrap();
+    let seqs: String = folder
+        .by_hand()
+        .query_row("SELECT seqs FROM things WHERE kind = 'goal'", (), |row| row.get(0))
+        .unwrap();
+    assert!(seqs.len() < 300, "{seqs}");
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_with_every_byte_as_it_was() {
+    let folder = Folder::new();
+    told(&folder.open(), 1, 1).await;
+    folder.open().close().await.unwrap();
+    folder.by_hand().pragma_update(None, "user_version", 7).unwrap();
+    let all = || {
+        let files = std::fs::read_dir(folder.path()).unwrap().map(|it| it.unwrap().path());
+        let mut files: Vec<_> = files.map(|it| (it.clone(), std::fs::read(it).unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = all();
+    let refused = SqliteStore::open(folder.path()).unwrap_err();
+    assert!(matches!(refused, OpenError::Newer { found: 7, known: 1 }), "{refused}");
+    assert!(before == all());
+}
+
+#[test]
+fn a_migration_keeps_a_backup_and_is_taken_once() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let flags = rusqlite::OpenFlags::default();
+    let mut conn = open::connect(&folder.database(), flags).unwrap();
+    schema::migrate(&mut conn, folder.path(), schema::MIGRATIONS).unwrap();
+    let more = schema::Migration { name: "more", sql: "CREATE TABLE more(n INTEGER) STRICT" };
+    let steps = [schema::MIGRATIONS[0], more];
+    for _ in 0..2 {
+        schema::migrate(&mut conn, folder.path(), &steps).unwrap();
+    }
+    let version: i32 =
+        conn.query_row("SELECT version FROM schema_version", (), |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+    let backups: Vec<_> = std::fs::read_dir(folder.path().join("backups")).unwrap().collect();
+    assert_eq!(backups.len(), 1);
+    let bad = schema::Migration { name: "bad", sql: "CREATE TABLE bad(n INTEGER); nonsense" };
+    let steps = [steps[0], steps[1], bad];
+    assert!(schema::migrate(&mut conn, folder.path(), &steps).is_err());
+    let count: i32 = conn
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'bad'", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(count, 0);
+    let other = schema::Migration { name: "first", sql: "SELECT 1" };
+    assert!(matches!(
+        schema::migrate(&mut conn, folder.path(), &[other, more]),
+        Err(OpenError::Damaged(_))
+    ));
+}
+
+#[tokio::test]
+async fn views_can_be_read_by_hand() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let mut story = told(&store, 1, 2).await;
+    let call = json!({"tool_call": {"id": "call_1", "task": task(9), "name": "shell",
+        "input": {"command": "ls"}, "status": "done"}});
+    store.commit(story.commit(&[("tool.proposed", call)])).await.unwrap();
+    let hand = folder.by_hand();
+    let text: String = hand
+        .query_row("SELECT group_concat(text, '|') FROM messages ORDER BY seq", (), |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(text, "question 0|answer 0|question 1|answer 1");
+    for (view, rows) in [
+        ("tool_calls", 1),
+        ("usage_logs", 2),
+        ("pending_plans", 0),
+        ("remembered_permissions", 0),
+        ("compaction_history", 0),
+        ("schema_version", 1),
+    ] {
+        let sql = format!("SELECT count(*) FROM {view}");
+        let count: i32 = hand.query_row(&sql, (), |row| row.get(0)).unwrap();
+        assert_eq!(count, rows, "{view}");
+    }
+    let name: String = hand.query_row("SELECT name FROM tool_calls", (), |row| row.get(0)).unwrap();
+    assert_eq!(name, "shell");
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let store = folder.open();
+    told(&store, 1, 1).await;
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.path());
+    }
+    let mode = std::fs::metadata(folder.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}

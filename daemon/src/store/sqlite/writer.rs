@@ -1,0 +1,284 @@
+//! The one thread that changes the database: takes all that waits, one transaction, one fsync,
+//! answers all.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use super::checkpoint::Keeper;
+use super::rows::{Trouble, is_damage};
+use super::{change, projection};
+use crate::store::{Commit, PartialPiece, StoreError};
+
+/// Jobs in one transaction.
+const BATCH_JOBS_MAX: usize = 256;
+/// Silence after which the log of SQLite is copied into the database.
+const IDLE_MS: u64 = 500;
+
+/// Something to change.
+pub(super) enum Job {
+    /// Store a commit.
+    Commit(Box<Commit>),
+    /// Keep a piece of an unfinished message.
+    Partial(PartialPiece),
+    /// Make the projections of the session with this number anew.
+    Rebuild(i64),
+    /// Tidy up and end.
+    Close,
+}
+
+/// A job with the place in the queue that it holds and the one who waits for it.
+pub(super) struct Waiting {
+    /// What to do.
+    pub(super) job: Job,
+    /// Who waits.
+    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+    /// Its place in the queue, given back when it is taken out.
+    pub(super) place: Option<OwnedSemaphorePermit>,
+}
+
+/// How a batch ended.
+enum Ending {
+    /// On disk; a refused job changed nothing.
+    Stored(Vec<Result<(), StoreError>>),
+    /// Nothing was changed.
+    RolledBack(Vec<Result<(), StoreError>>),
+    /// It may be on disk or not.
+    Unknown(String),
+}
+
+/// Why one job ends its whole batch.
+enum Abort {
+    Full(String),
+    Damaged(usize, StoreError),
+    Unknown(String),
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    conn: Connection,
+    keeper: Keeper,
+    failed: watch::Sender<Option<String>>,
+}
+
+impl Writer {
+    /// Of a connection that nobody else writes through.
+    pub(super) fn new(
+        conn: Connection,
+        keeper: Keeper,
+        failed: watch::Sender<Option<String>>,
+    ) -> Self {
+        Self { conn, keeper, failed }
+    }
+
+    /// Works until told to close, or until nobody is left who could ask.
+    pub(super) fn run(mut self, jobs: &Receiver<Waiting>) {
+        let mut idle = true;
+        loop {
+            let first = if idle {
+                jobs.recv().ok()
+            } else {
+                match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
+                    Ok(job) => Some(job),
+                    Err(RecvTimeoutError::Timeout) => {
+                        idle = true;
+                        let done = self.keeper.when_idle(&self.conn);
+                        self.judge(done);
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => None,
+                }
+            };
+            let Some(first) = first else { return };
+            idle = false;
+            let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_JOBS_MAX);
+            if let Some(close) = self.batch(batch.collect()) {
+                let done = self.close();
+                // Whoever asked may be gone; the store is closed all the same.
+                let _ = close.send(done);
+                return;
+            }
+        }
+    }
+
+    /// Does a batch and answers it; gives back the one who asked to close, if one did.
+    fn batch(&mut self, batch: Vec<Waiting>) -> Option<oneshot::Sender<Result<(), StoreError>>> {
+        let (mut jobs, mut answers, mut close) = (Vec::new(), Vec::new(), None);
+        for Waiting { job, answer, place } in batch {
+            drop(place);
+            if matches!(job, Job::Close) {
+                close = Some(answer);
+            } else {
+                jobs.push(job);
+                answers.push(answer);
+            }
+        }
+        if jobs.is_empty() {
+            return close;
+        }
+        let poisoned = self.failed.borrow().clone();
+        let ending = match poisoned {
+            Some(text) => Ending::Unknown(text),
+            None if crate::sabotage::is("answer_before_commit") => {
+                answer(std::mem::take(&mut answers), jobs.iter().map(|_| Ok(())));
+                self.transaction(&jobs)
+            }
+            None => self.transaction(&jobs),
+        };
+        match ending {
+            Ending::Stored(results) => {
+                answer(answers, results);
+                let done = self.keeper.after_batch(&self.conn);
+                self.judge(done);
+            }
+            Ending::RolledBack(results) => answer(answers, results),
+            Ending::Unknown(text) => {
+                self.poison(&text);
+                answer(answers, std::iter::repeat_with(|| Err(StoreError::Unknown(text.clone()))));
+            }
+        }
+        close
+    }
+
+    fn transaction(&mut self, jobs: &[Job]) -> Ending {
+        let done = match self.apply(jobs) {
+            Ok(results) => match self.conn.execute_batch("COMMIT") {
+                Ok(()) => return Ending::Stored(results),
+                Err(err) if is_full(&err) => Abort::Full(err.to_string()),
+                Err(err) => Abort::Unknown(err.to_string()),
+            },
+            Err(abort) => abort,
+        };
+        if let Abort::Unknown(text) = done {
+            return Ending::Unknown(format!("a write to the database failed: {text}"));
+        }
+        // SQLite may have rolled back by itself already; it is an error to ask for it twice.
+        if !self.conn.is_autocommit()
+            && let Err(err) = self.conn.execute_batch("ROLLBACK")
+        {
+            return Ending::Unknown(format!("a roll-back failed: {err}"));
+        }
+        let (at, own, text) = match done {
+            Abort::Full(text) => (usize::MAX, None, format!("nothing is stored: {text}")),
+            Abort::Damaged(at, own) => {
+                let text = format!("nothing is stored, beside damage met by another: {own}");
+                (at, Some(own), text)
+            }
+            Abort::Unknown(_) => unreachable!("answered above"),
+        };
+        let result = |it: usize| match &own {
+            Some(own) if it == at => Err(own.clone()),
+            _ => Err(StoreError::Unavailable(text.clone())),
+        };
+        Ending::RolledBack((0..jobs.len()).map(result).collect())
+    }
+
+    fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Result<(), StoreError>>, Abort> {
+        let sql = |err: rusqlite::Error| abort(0, err);
+        self.conn.execute_batch("BEGIN IMMEDIATE").map_err(sql)?;
+        let mut results = Vec::with_capacity(jobs.len());
+        for (at, job) in jobs.iter().enumerate() {
+            let mut done = self.savepoint(at, job)?;
+            // A row of a projection that is damaged is made anew from the log, once.
+            if let Err(Trouble::Stale(no, table)) = done {
+                tracing::warn!(session_number = no, table, "projection damaged, made anew");
+                done = match self.savepoint(at, &Job::Rebuild(no))? {
+                    Ok(()) => self.savepoint(at, job)?,
+                    damaged => damaged,
+                };
+            }
+            results.push(done.map_err(Trouble::answer));
+        }
+        Ok(results)
+    }
+
+    /// Does one job so that its refusal undoes it alone.
+    fn savepoint(&self, at: usize, job: &Job) -> Result<Result<(), Trouble>, Abort> {
+        let run = |sql: &str| -> Result<(), Abort> {
+            let mut statement = self.conn.prepare_cached(sql).map_err(|err| abort(at, err))?;
+            statement.execute(()).map_err(|err| abort(at, err))?;
+            Ok(())
+        };
+        run("SAVEPOINT job")?;
+        let done = match job {
+            Job::Commit(commit) => change::store(&self.conn, commit),
+            Job::Partial(piece) => change::keep_partial(&self.conn, piece),
+            Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
+            Job::Close => Ok(()),
+        };
+        match done {
+            Ok(()) => {
+                run("RELEASE job")?;
+                Ok(Ok(()))
+            }
+            Err(Trouble::Sql(err)) if !is_refusal(&err) => Err(abort(at, err)),
+            Err(trouble) => {
+                run("ROLLBACK TO job")?;
+                run("RELEASE job")?;
+                Ok(Err(trouble))
+            }
+        }
+    }
+
+    /// An error of tidying up: a full disk will pass, anything else may have lost what was synced.
+    fn judge(&mut self, done: rusqlite::Result<()>) {
+        match done {
+            Ok(()) => {}
+            Err(err) if is_full(&err) => {
+                tracing::warn!(%err, "the log of the database cannot be copied into it");
+            }
+            Err(err) => self.poison(&format!("a checkpoint failed: {err}")),
+        }
+    }
+
+    fn poison(&self, text: &str) {
+        if self.failed.borrow().is_none() {
+            tracing::warn!(error = text, "the store takes no more commits");
+            self.failed.send_replace(Some(text.to_owned()));
+        }
+    }
+
+    fn close(self) -> Result<(), StoreError> {
+        if let Some(text) = self.failed.borrow().clone() {
+            return Err(StoreError::Unknown(text));
+        }
+        let closed = self.keeper.close(self.conn);
+        closed.map_err(|err| StoreError::Unavailable(format!("the store is not tidy: {err}")))
+    }
+}
+
+/// Tells everybody how it went: only ever after the commit is on disk.
+fn answer(
+    waiting: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    results: impl IntoIterator<Item = Result<(), StoreError>>,
+) {
+    for (waiting, result) in waiting.into_iter().zip(results) {
+        // One who no longer waits does not need to know.
+        let _ = waiting.send(result);
+    }
+}
+
+fn is_full(err: &rusqlite::Error) -> bool {
+    err.sqlite_error_code() == Some(ErrorCode::DiskFull)
+}
+
+/// Whether the statement alone failed and the transaction is as it was.
+fn is_refusal(err: &rusqlite::Error) -> bool {
+    match err.sqlite_error_code() {
+        Some(code) => matches!(code, ErrorCode::ConstraintViolation | ErrorCode::TooBig),
+        // What SQLite did not say was found while reading a row.
+        None => true,
+    }
+}
+
+fn abort(at: usize, err: rusqlite::Error) -> Abort {
+    if is_full(&err) {
+        Abort::Full(err.to_string())
+    } else if is_damage(&err) {
+        Abort::Damaged(at, Trouble::Sql(err).answer())
+    } else {
+        Abort::Unknown(err.to_string())
+    }
+}
