@@ -2,4 +2,5 @@
 
 pub mod bins;
 pub mod faults;
+pub mod harness;
 pub mod stub;

@@ -1,0 +1,23 @@
+//! Does the daemon do through its socket what the protocol promises?
+//!
+//! One module a noun. Each test is a story with a daemon of its own; nothing here knows how the daemon is made.
+
+#![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
+
+mod chat;
+mod envelope;
+mod failing;
+mod find;
+mod follow;
+mod keys;
+mod lifecycle;
+mod limits;
+mod lock;
+mod observer;
+mod one_task;
+mod program;
+mod restart;
+mod session;
+mod socket;
+mod state;
+mod transcripts;
