@@ -21,6 +21,7 @@ use rows::Trouble;
 use writer::{Job, Waiting, Writer};
 
 mod change;
+mod check;
 mod checkpoint;
 mod log;
 mod marker;
@@ -36,6 +37,7 @@ mod things;
 mod wal;
 mod writer;
 
+pub use check::{Fault, Report, check};
 pub use open::OpenError;
 
 /// Jobs that wait for the thread that writes.
