@@ -64,7 +64,10 @@ impl SqliteStore {
     /// # Errors
     /// A database that is newer, damaged or gone is left as it is.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let opened = open::open(dir)?;
+        Self::start(dir, open::open(dir)?)
+    }
+
+    fn start(dir: &Path, opened: open::Opened) -> Result<Self, OpenError> {
         let history = opened.marker.history.clone();
         let readers = Readers::start(dir)?;
         let (jobs, queue) = sync_channel(JOBS_MAX + 1);

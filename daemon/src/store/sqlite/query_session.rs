@@ -17,6 +17,9 @@ use crate::store::{Hash, Loaded, MessagePage, Messages, PartialText, StoredEvent
 /// The kinds that an actor holds, if they are live.
 const HELD: [&str; 6] = ["thread", "goal", "plan", "note", "approval", "tool_call"];
 
+/// What is new of each block: its place, whether it is reasoning, and the text.
+type Pieces = Vec<(u32, bool, String)>;
+
 /// Number and id of a session that is there. One that an index does not find is looked for in the
 /// table itself: a damaged index must not make it vanish.
 pub(super) fn known(conn: &Connection, id: SessionId) -> Result<Option<Numbered>, Trouble> {
@@ -116,7 +119,7 @@ fn partial(conn: &Connection, session: Numbered) -> Result<Option<PartialText>, 
 }
 
 /// Reads `session, task, message, pieces, crc` of a kept piece, if it is whole.
-fn piece(row: &Row<'_>) -> Option<(TaskId, MessageId, Vec<(u32, bool, String)>)> {
+fn piece(row: &Row<'_>) -> Option<(TaskId, MessageId, Pieces)> {
     let mut it = Columns::of(row);
     let no: i64 = it.take().ok()?;
     let [task, message]: [[u8; 16]; 2] = [it.take().ok()?, it.take().ok()?];
