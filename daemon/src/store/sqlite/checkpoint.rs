@@ -40,6 +40,10 @@ impl Keeper {
             return Ok(());
         }
         self.batches = 0;
+        if self.marker.state == State::Emptying {
+            // There are commits in the log anew: from here on, an empty one is damage.
+            self.note_salt()?;
+        }
         let bytes = log_bytes(conn)?;
         if bytes > CUT_BYTES {
             self.cut(conn)
@@ -62,7 +66,7 @@ impl Keeper {
     }
 
     fn cut(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        self.note_salt()?;
+        self.note_emptying()?;
         conn.busy_timeout(Duration::from_millis(CUT_WAIT_MS))?;
         let done = checkpoint(conn, "TRUNCATE");
         conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
@@ -73,17 +77,27 @@ impl Keeper {
     /// one found after a crash is at most a step away and another database's log is known.
     fn note_salt(&mut self) -> rusqlite::Result<()> {
         let noted = wal::salt(&open::log_path(&self.dir)).and_then(|salt| {
-            if salt.is_none() || salt == self.marker.salt {
+            let is_noted = salt == self.marker.salt && self.marker.state == State::Open;
+            if salt.is_none() || is_noted {
                 return Ok(());
             }
             self.marker.salt = salt;
+            self.marker.state = State::Open;
             self.marker.write(&self.dir)
         });
         noted.map_err(as_sql)
     }
 
+    /// Written down before the log is emptied, or a crash right behind it would look like damage.
+    fn note_emptying(&mut self) -> rusqlite::Result<()> {
+        self.marker.salt = wal::salt(&open::log_path(&self.dir)).map_err(as_sql)?;
+        self.marker.state = State::Emptying;
+        self.marker.write(&self.dir).map_err(as_sql)
+    }
+
     /// Copies everything, closes, and says that the store is clean.
     pub(super) fn close(mut self, conn: Connection) -> rusqlite::Result<()> {
+        self.note_emptying()?;
         checkpoint(&conn, "TRUNCATE")?;
         if log_bytes(&conn)? > 0 {
             return Err(as_sql(std::io::Error::other("somebody still reads the database")));

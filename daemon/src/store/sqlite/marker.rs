@@ -20,6 +20,9 @@ pub(super) enum State {
     Clean,
     /// Open, or ended without a word: what was last stored may be in the log of SQLite alone.
     Open,
+    /// Open, and the log of SQLite was about to be emptied: it may be so, or gone, and nothing is
+    /// missing then.
+    Emptying,
 }
 
 /// The file `store.json`.

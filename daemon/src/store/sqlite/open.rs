@@ -114,6 +114,12 @@ pub(super) fn open(dir: &Path) -> Result<Opened, OpenError> {
     if empty && marker.is_some() {
         return Err(OpenError::Damaged(format!("`{}` is empty", path.display())));
     }
+    if let Some(marker) = &marker {
+        // From here until the end of the start SQLite's log may be empty, or a new one whose salt
+        // follows from no other, and a crash must not make either look like damage.
+        let history = marker.history.clone();
+        Marker { history, state: State::Emptying, salt: None, file: None }.write(dir)?;
+    }
     if let Looked::Unclean = looked {
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
         check(&conn, std::fs::metadata(&path)?.len())?;
@@ -133,10 +139,7 @@ fn begin(conn: &Connection, dir: &Path, old: Option<&Marker>) -> Result<Marker, 
     let now = sess_protocol::time::Timestamp::now();
     super::change::drop_old_keys(conn, now.0)?;
     conn.execute("INSERT OR REPLACE INTO meta VALUES('opened_at', ?)", [now.to_string()])?;
-    let history: Option<String> = conn
-        .query_row("SELECT value FROM meta WHERE key = 'history'", (), |row| row.get(0))
-        .optional()?;
-    let history = history.ok_or_else(|| OpenError::Damaged("the history's id is gone".into()))?;
+    let history = history(conn)?;
     if old.is_some_and(|it| it.history != history) {
         let text = "the database is another one than was here before (its history differs)";
         return Err(OpenError::Damaged(text.to_owned()));
@@ -145,6 +148,14 @@ fn begin(conn: &Connection, dir: &Path, old: Option<&Marker>) -> Result<Marker, 
     let marker = Marker { history, state: State::Open, salt, file: None };
     marker.write(dir)?;
     Ok(marker)
+}
+
+/// The store's own id.
+pub(super) fn history(conn: &Connection) -> Result<String, OpenError> {
+    let history: Option<String> = conn
+        .query_row("SELECT value FROM meta WHERE key = 'history'", (), |row| row.get(0))
+        .optional()?;
+    history.ok_or_else(|| OpenError::Damaged("the history's id is gone".into()))
 }
 
 /// How the database was found.
@@ -186,12 +197,12 @@ pub(super) fn look(path: &Path, dir: &Path, marker: Option<&Marker>) -> Result<L
             _ => damaged("the database's log is another database's".to_owned()),
         },
         Some(it) => match wal::examine(&log_path(dir), it.salt)? {
-            wal::Found::Missing => damaged(format!(
-                "`{}` is gone: what was last stored is in it",
+            wal::Found::Missing | wal::Found::Empty if it.state == State::Open => damaged(format!(
+                "`{}` is gone or empty: what was last stored is in it",
                 log_path(dir).display()
             )),
             wal::Found::Damaged(text) => damaged(text),
-            wal::Found::Empty | wal::Found::Whole(_) => Ok(Looked::Unclean),
+            wal::Found::Missing | wal::Found::Empty | wal::Found::Whole(_) => Ok(Looked::Unclean),
         },
         // The first start ended before it was whole: nothing can have been answered.
         None => match wal::examine(&log_path(dir), None)? {
