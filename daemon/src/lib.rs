@@ -171,5 +171,15 @@ fn check(config: &Config) -> Result<Exit, StartError> {
     for notice in Documents::check(&config.state_dir, check_providers)? {
         let _ = writeln!(std::io::stderr(), "{notice:?}");
     }
-    Ok(Exit::Done)
+    let report = store::sqlite::check(&config.data_dir).map_err(|err| refused(&err))?;
+    for fault in &report.faults {
+        let session = fault.session.map(|it| format!("session `{it}`")).unwrap_or_default();
+        let is_named = fault.text.contains(&session);
+        let whose = if is_named { String::new() } else { format!("{session}: ") };
+        let _ = writeln!(std::io::stderr(), "{whose}{}", fault.text);
+    }
+    match report.faults.len() {
+        0 => Ok(Exit::Done),
+        count => Err(StartError::new(Exit::Damaged, format!("the store has {count} faults"))),
+    }
 }

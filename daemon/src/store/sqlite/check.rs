@@ -59,7 +59,8 @@ impl Report {
 pub fn check(dir: &Path) -> Result<Report, OpenError> {
     let path = open::database_path(dir);
     let mut report = Report::default();
-    match open::look(&path, dir, Marker::read(dir)?.as_ref()) {
+    let marker = Marker::read(dir)?;
+    match open::look(&path, dir, marker.as_ref()) {
         Ok(Looked::New) => return Ok(report),
         Ok(Looked::Clean | Looked::Unclean) => {}
         Err(OpenError::Damaged(text)) if path.exists() => report.fault(None, text),
@@ -70,6 +71,13 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
     conn.execute_batch("BEGIN")?;
     if let Err(err) = structure(&conn, &mut report) {
         report.trouble(None, err.into());
+    }
+    match open::history(&conn) {
+        Ok(history) if marker.is_some_and(|it| it.history != history) => {
+            report.fault(None, "the database is another one than was here before");
+        }
+        Ok(_) => {}
+        Err(err) => report.fault(None, err.to_string()),
     }
     if let Err(trouble) = sessions(&conn, &mut report) {
         report.trouble(None, trouble);
