@@ -23,6 +23,8 @@ pub enum Line {
     Own(String),
     /// A line that others get too.
     Shared(Arc<str>),
+    /// Nothing more: the connection closes behind what was said before.
+    End,
 }
 
 impl Line {
@@ -32,6 +34,7 @@ impl Line {
         match self {
             Self::Own(line) => line.as_bytes(),
             Self::Shared(line) => line.as_bytes(),
+            Self::End => &[],
         }
     }
 }

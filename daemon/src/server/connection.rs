@@ -35,8 +35,12 @@ pub async fn serve(router: Router, stream: UnixStream, connection: ConnectionId,
     let client = Arc::new(Client::new(connection, by, out));
     let shared = Arc::clone(router.shared());
     let writer = shared.tracker.spawn(write_lines(write, lines));
-    let mut reading =
-        Reading { router, client, lines: Lines::new(read), places: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    let mut reading = Reading {
+        router,
+        client,
+        lines: Lines::new(read),
+        places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+    };
     tokio::select! {
         () = reading.serve() => reading.give_answers().await,
         () = shared.stop.finished() => {}
@@ -141,7 +145,10 @@ impl Reading {
 }
 
 /// Does the work; a panic in it is one request's answer, not the daemon's end.
-async fn guarded(router: &Router, work: futures_util::future::BoxFuture<'static, Outcome>) -> Outcome {
+async fn guarded(
+    router: &Router,
+    work: futures_util::future::BoxFuture<'static, Outcome>,
+) -> Outcome {
     use futures_util::FutureExt;
     let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(router.shared().bug("a request broke")))
@@ -163,13 +170,16 @@ fn no_room(kept: &[u8]) -> BadLine {
 /// Writes lines, as many together as wait together.
 async fn write_lines(mut to: OwnedWriteHalf, mut lines: mpsc::Receiver<Line>) {
     let mut buffer = Vec::new();
+    let mut ends = false;
     while let Some(line) = lines.recv().await {
+        ends |= matches!(line, Line::End);
         buffer.extend_from_slice(line.bytes());
-        while buffer.len() < WRITE_BYTES {
+        while buffer.len() < WRITE_BYTES && !ends {
             let Ok(line) = lines.try_recv() else { break };
+            ends = matches!(line, Line::End);
             buffer.extend_from_slice(line.bytes());
         }
-        if !write_all(&mut to, &buffer).await {
+        if !write_all(&mut to, &buffer).await || ends {
             return;
         }
         buffer.clear();

@@ -1,9 +1,9 @@
 //! Finding what a client names: ids, prefixes of ids, titles, workspaces.
 
-
-
 use sess_protocol::error::{Error, Kind};
-use sess_protocol::id::{ID_HEX_DIGITS, ID_PREFIX_DIGITS_MIN, MessageId, PREFIXES, SessionId, TaskId};
+use sess_protocol::id::{
+    ID_HEX_DIGITS, ID_PREFIX_DIGITS_MIN, MessageId, PREFIXES, SessionId, TaskId,
+};
 use sess_protocol::things::Workspace;
 use sess_protocol::view::Members;
 
@@ -46,7 +46,10 @@ pub(super) async fn session(shared: &Shared, text: &str) -> Result<SessionId, Er
 ///
 /// # Errors
 /// There is none.
-pub(super) async fn task(shared: &Shared, text: &str) -> Result<(TaskId, SessionId, Members), Error> {
+pub(super) async fn task(
+    shared: &Shared,
+    text: &str,
+) -> Result<(TaskId, SessionId, Members), Error> {
     let Ok(id) = text.parse::<TaskId>() else {
         return Err(other_kind(shared, "task", text).await);
     };
@@ -114,4 +117,3 @@ pub(super) async fn workspace_path(path: Option<String>) -> Option<String> {
     let path = path?;
     Some(workspace(&path).await.map(|it| it.path).unwrap_or(path))
 }
-

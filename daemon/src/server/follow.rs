@@ -16,6 +16,7 @@ use crate::session::Later;
 use crate::session::command::{Command, Join, Joined};
 use crate::session::followers::{FEED_LINES_MAX, event_line};
 use crate::shared::Shared;
+use crate::store::StoredEvent;
 
 /// Bytes of events that are read from disk at a time.
 const CATCH_UP_BYTES: usize = 256 * 1024;
@@ -55,6 +56,7 @@ impl FollowAsk {
             follow,
             deltas: self.deltas,
             seq: 0,
+            ahead: Vec::new(),
         };
         // The job holds no part of the client: it ends with it.
         let handle = shared.tracker.spawn(async move {
@@ -76,6 +78,8 @@ struct Job {
     deltas: bool,
     /// The last event that was sent.
     seq: u64,
+    /// Events behind it that are read already.
+    ahead: Vec<StoredEvent>,
 }
 
 /// What a join gives: where it happened, and the feed from there.
@@ -98,7 +102,7 @@ impl Job {
         }
     }
 
-    async fn answer(&self, ask: &FollowAsk, id: &Id) -> Result<(String, Joined, Feed), Error> {
+    async fn answer(&mut self, ask: &FollowAsk, id: &Id) -> Result<(String, Joined, Feed), Error> {
         let (mut joined, feed) = self.join().await?;
         let history = self.shared.store.history();
         let result = match ask.after {
@@ -107,14 +111,23 @@ impl Job {
                     0 => "0".repeat(16),
                     _ => self.mark(after).await?,
                 };
+                if after < joined.now.seq {
+                    // Read before it is answered: what cannot be read is an error of this request.
+                    let events = self.shared.store.events(
+                        self.session,
+                        after,
+                        joined.now.seq,
+                        CATCH_UP_BYTES,
+                    );
+                    self.ahead = events.await.map_err(|err| self.shared.refusal(err))?;
+                }
                 format!("{{\"cursor\":\"{history}:{after}:{mark}\"}}")
             }
             None => {
                 let cursor = format!("{history}:{}:{}", joined.now.seq, joined.now.hash.mark());
                 let now = std::mem::take(&mut joined.now.snapshot);
                 let head = joined.now.head;
-                let view =
-                    whole_view(&self.shared, self.session, now, head, ask.messages).await?;
+                let view = whole_view(&self.shared, self.session, now, head, ask.messages).await?;
                 let live = joined.live.as_ref().map(|it| format!(",\"live\":{it}"));
                 let live = live.unwrap_or_default();
                 format!("{{\"cursor\":\"{cursor}\",\"view\":{view}{live}}}")
@@ -174,14 +187,20 @@ impl Job {
         let skip = u64::from(crate::sabotage::is("follow_off_by_one"));
         while self.seq < last {
             let after = self.seq + skip;
-            let events =
-                self.shared.store.events(self.session, after, last, CATCH_UP_BYTES).await;
+            let events = if self.ahead.is_empty() || skip > 0 {
+                self.shared.store.events(self.session, after, last, CATCH_UP_BYTES).await
+            } else {
+                Ok(std::mem::take(&mut self.ahead))
+            };
             let events = match events {
                 Ok(events) if !events.is_empty() => events,
                 Ok(_) if skip > 0 => return Some(()),
                 Ok(_) => return None,
                 Err(err) => {
                     tracing::warn!(session = %self.session, %err, "a follow ended");
+                    // Silence would look like a session in which nothing happens. Who comes back
+                    // behind the last event that it got is told why.
+                    let _ = self.out.send(Line::End).await;
                     return None;
                 }
             };
@@ -235,4 +254,3 @@ pub async fn place_of(
     }
     Ok(seq)
 }
-

@@ -12,7 +12,8 @@ use crate::session::command::{Intent, SendAsk};
 pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
     let shared = call.shared();
     let params = call.params;
-    for (param, given) in [("budget", params.budget.is_some()), ("schema", params.schema.is_some())] {
+    for (param, given) in [("budget", params.budget.is_some()), ("schema", params.schema.is_some())]
+    {
         if given {
             let message = format!("`{param}` of a request is not served in this version");
             return Err(Error::new(Kind::Unsupported, message).with("param", param));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::SessionCleared;
 use sess_protocol::id::{CheckpointId, LockId, SessionId};
@@ -11,7 +12,6 @@ use sess_protocol::methods::{PAGE_MAX, VIEW_MESSAGES_DEFAULT, WAIT_MS_MAX};
 use sess_protocol::things::Lock;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
-use serde_json::{Value, json};
 
 use super::super::find;
 use super::super::follow::{FollowAsk, place_of};
