@@ -44,5 +44,5 @@ pub use log::{Op, RecordLog};
 pub use preload::{Faults, Fired, Recorder};
 pub use rng::Rng;
 pub use state::Mode;
-pub use told::{Answer, Event, Told, ToldSoFar};
+pub use told::{Answer, Event, Gone, Told, ToldSoFar};
 pub use tools::Tools;

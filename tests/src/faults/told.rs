@@ -46,11 +46,21 @@ pub struct Event {
     pub params: Value,
 }
 
+/// That a session is gone, the last that its followers are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    /// The index of the op that told its last byte.
+    pub at: usize,
+    /// The session's id.
+    pub session: String,
+}
+
 /// Everything that was told in the whole log.
 #[derive(Debug, Default)]
 pub struct Told {
     answers: Vec<Answer>,
     events: Vec<Event>,
+    gone: Vec<Gone>,
     others: usize,
 }
 
@@ -91,6 +101,10 @@ impl Told {
                 let params = value["params"].take();
                 let text = |name: &str| params[name].as_str().map(str::to_owned);
                 let session = text("session").context("an event without session")?;
+                if text("type").as_deref() == Some("session.deleted") && session != "global" {
+                    self.gone.push(Gone { at, session });
+                    return Ok(());
+                }
                 let cursor = text("cursor").context("an event without cursor")?;
                 let seq = params["seq"].as_u64().context("an event without seq")?;
                 self.events.push(Event { at, connection, session, seq, cursor, params });
@@ -103,6 +117,11 @@ impl Told {
     /// How many lines were neither answers nor events: deltas, `live` and the like.
     pub fn others(&self) -> usize {
         self.others
+    }
+
+    /// All events of the whole log, once for each connection that was told.
+    pub fn all_events(&self) -> &[Event] {
+        &self.events
     }
 
     /// What had been told after the first `cut` ops.
@@ -134,6 +153,12 @@ impl ToldSoFar {
     pub fn events(&self) -> &[Event] {
         let events = &self.told.events;
         &events[..events.partition_point(|event| event.at < self.cut)]
+    }
+
+    /// The sessions whose followers were told that they are deleted.
+    pub fn gone(&self) -> &[Gone] {
+        let gone = &self.told.gone;
+        &gone[..gone.partition_point(|it| it.at < self.cut)]
     }
 }
 
@@ -180,6 +205,16 @@ mod tests {
         let [only] = so_far.events() else { panic!("one event") };
         assert_eq!((only.connection, only.session.as_str(), only.seq), (4, "s", 3));
         assert_eq!((only.cursor.as_str(), &only.params), ("h:3:a", &event));
+    }
+
+    #[test]
+    fn a_deleted_session_is_told_without_a_cursor() {
+        let event = json!({"session": "s", "seq": 4, "type": "session.deleted"});
+        let line = format!("{}\n", json!({"method": "event", "params": event}));
+        let told = told(LogBytes::new().told(1, 99, b"{\"id\":1}\n").told(4, 999, line.as_bytes()));
+        assert_eq!(told.until(1).gone(), []);
+        assert_eq!(told.until(2).gone(), [Gone { at: 1, session: "s".to_owned() }]);
+        assert_eq!(told.until(2).events(), []);
     }
 
     #[test]

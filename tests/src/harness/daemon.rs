@@ -24,6 +24,9 @@ const SHOWN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one notification to the service manager.
 const NOTE_BYTES_MAX: usize = 4 * 1024;
 
+/// The variable that names the promise which a daemon built for that breaks.
+pub const SABOTAGE_VARIABLE: &str = "SESS_SABOTAGE";
+
 /// A change to the command that starts the daemon, as the environment of a recorder.
 type Hook = Arc<dyn Fn(&mut Command) + Send + Sync>;
 
@@ -72,6 +75,7 @@ pub struct Plan {
     folder: Arc<Folder>,
     environment: Vec<(OsString, OsString)>,
     arguments: Vec<OsString>,
+    program: Option<PathBuf>,
     hook: Option<Hook>,
 }
 
@@ -91,7 +95,8 @@ impl Plan {
     /// A daemon in an empty folder, with nothing of this process's environment but `PATH`.
     pub fn new() -> Plan {
         let folder = Arc::new(Folder::new());
-        Plan { folder, environment: Vec::new(), arguments: Vec::new(), hook: None }
+        let (environment, arguments) = (Vec::new(), Vec::new());
+        Plan { folder, environment, arguments, program: None, hook: None }
     }
 
     /// One variable more.
@@ -105,6 +110,13 @@ impl Plan {
     #[must_use]
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Plan {
         self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Another `sessd` than the one under test.
+    #[must_use]
+    pub fn program(mut self, path: &Path) -> Plan {
+        self.program = Some(path.to_owned());
         self
     }
 
@@ -179,11 +191,13 @@ impl Plan {
     /// When the file for its own words cannot be opened.
     pub fn command(&self) -> Command {
         let words = File::options().create(true).append(true).open(self.words_path());
-        let mut command = Command::new(bins::bin("sessd"));
+        let program = self.program.clone().unwrap_or_else(|| bins::bin("sessd"));
+        let mut command = Command::new(program);
         command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .env("HOME", self.folder())
             .env("SESS_SOCKET", self.socket())
             .env("SESS_DATA_DIR", self.data_folder())
@@ -214,13 +228,31 @@ impl Plan {
     /// # Panics
     /// When it ends before, or says nothing in time.
     pub async fn start(&self) -> Daemon {
+        match self.try_start().await {
+            Ok(daemon) => daemon,
+            Err(status) => {
+                panic!("the daemon ended before it was ready: {status}\n{}", self.words())
+            }
+        }
+    }
+
+    /// Starts the daemon and waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// How it ended, when it did not come so far.
+    ///
+    /// # Panics
+    /// When it says nothing in time.
+    pub async fn try_start(&self) -> Result<Daemon, ExitStatus> {
         let notes = Notes::bind(self.folder());
         let mut command = tokio::process::Command::from(self.command());
         command.env("NOTIFY_SOCKET", &notes.path).kill_on_drop(true);
         let child = command.spawn().expect("the program can be started");
         let mut daemon = Daemon { plan: self.clone(), child, notes };
-        daemon.ready().await;
-        daemon
+        match daemon.ended_before_ready().await {
+            None => Ok(daemon),
+            Some(status) => Err(status),
+        }
     }
 
     /// Starts a daemon that shall end by itself, and waits for its exit code.
@@ -281,17 +313,15 @@ impl Daemon {
         Plan::new().stub(stub).start().await
     }
 
-    async fn ready(&mut self) {
-        let Daemon { plan, child, notes } = self;
-        let ended = within("READY", async {
+    async fn ended_before_ready(&mut self) -> Option<ExitStatus> {
+        let Daemon { child, notes, .. } = self;
+        within("READY", async {
             tokio::select! {
                 () = notes.until("READY=1") => None,
-                status = child.wait() => Some(status),
+                status = child.wait() => Some(status.expect("it is our child")),
             }
-        });
-        if let Some(status) = ended.await {
-            panic!("the daemon ended before it was ready: {status:?}\n{}", plan.words());
-        }
+        })
+        .await
     }
 
     /// What it was started with.

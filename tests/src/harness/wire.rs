@@ -175,6 +175,20 @@ impl Wire {
         within("a notification", self.take_notification()).await
     }
 
+    /// The next notification; nothing when the daemon closed the connection.
+    pub async fn notification_or_end(&mut self) -> Option<Told> {
+        within("a notification", async {
+            loop {
+                if let Some(told) = self.told.pop_front() {
+                    return Some(told);
+                }
+                let line = self.take_line().await?;
+                self.sort(line);
+            }
+        })
+        .await
+    }
+
     /// The next notification, or nothing when none comes in this time.
     pub async fn notification_within(&mut self, time: Duration) -> Option<Told> {
         tokio::time::timeout(time, self.take_notification()).await.ok()
