@@ -2,10 +2,10 @@
 
 use sess_protocol::error::{Error, Kind};
 
+use serde_json::{Value, json};
 use sess_protocol::id::TaskId;
 use sess_protocol::methods::{ChatSendResult, SessionUpdateParams};
 use sess_protocol::things::{By, TaskReason};
-use serde_json::{Value, json};
 
 use super::actor::{Actor, With};
 use super::command::{ConnectionId, Intent, Origin, Outcome, Reply, SendAsk};
@@ -66,7 +66,12 @@ impl Actor {
         Value::Object(session).to_string()
     }
 
-    async fn create(&mut self, birth: Birth, params: SessionCreateParams, origin: &Origin) -> Outcome {
+    async fn create(
+        &mut self,
+        birth: Birth,
+        params: SessionCreateParams,
+        origin: &Origin,
+    ) -> Outcome {
         let ephemeral = params.ephemeral == Some(true);
         let mut change = self.change();
         change.create(birth, params, &origin.by);
@@ -117,7 +122,11 @@ impl Actor {
     }
 
     /// Accepts a request; answers what it becomes, and the task that it interrupts.
-    async fn say(&mut self, ask: SendAsk, origin: &Origin) -> Result<(String, Option<TaskId>), Error> {
+    async fn say(
+        &mut self,
+        ask: SendAsk,
+        origin: &Origin,
+    ) -> Result<(String, Option<TaskId>), Error> {
         let SendAsk { params, task, message } = ask;
         let thread = params.thread.map(ThreadId).unwrap_or_else(|| self.state.thread());
         if self.state.head(&thread).is_none() {
@@ -249,4 +258,3 @@ fn cancelled_answer(actor: &Actor, change: &super::state::Change, task: TaskId) 
     }
     json!({ "task": members, "seq": change.state.seq() }).to_string()
 }
-
