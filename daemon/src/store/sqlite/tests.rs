@@ -89,7 +89,7 @@ impl Story {
             .iter()
             .zip(seq + 1..)
             .map(|((kind, data), seq)| {
-                let at = Timestamp(1_795_219_200_000 + i64::try_from(seq).unwrap());
+                let at = Timestamp(1_795_255_200_000 + i64::try_from(seq).unwrap());
                 let data = data.as_object().unwrap().clone();
                 Event { seq, at, by: None, task: None, kind: (*kind).to_owned(), data }
             })
