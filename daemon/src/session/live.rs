@@ -124,7 +124,11 @@ impl Sessions {
     }
 
     /// Takes a session out of memory unless something was put into its mailbox meanwhile.
-    pub(super) fn retire(&self, id: SessionId, mailbox: &mut tokio::sync::mpsc::Receiver<Command>) -> bool {
+    pub(super) fn retire(
+        &self,
+        id: SessionId,
+        mailbox: &mut tokio::sync::mpsc::Receiver<Command>,
+    ) -> bool {
         let mut live = self.map();
         if !mailbox.is_empty() {
             return false;

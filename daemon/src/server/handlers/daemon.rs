@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use sess_protocol::envelope::{CONNECTIONS_MAX, KEY_BYTES_MAX, PROTOCOL, REQUESTS_MAX, UNFINISHED_BYTES_MAX};
+use serde_json::{Value, json};
+use sess_protocol::envelope::{
+    CONNECTIONS_MAX, KEY_BYTES_MAX, PROTOCOL, REQUESTS_MAX, UNFINISHED_BYTES_MAX,
+};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::line::{DEPTH_MAX, LINE_BYTES_MAX};
 use sess_protocol::methods as m;
@@ -10,7 +13,6 @@ use sess_protocol::methods::{
     BLOB_PIECE_BYTES_MAX, DaemonInfo, DaemonStatusResult, InitializeResult, METHODS, PAGE_MAX,
     QUEUE_MAX, Role, SessionCounts, StoreInfo, StoreStatus, TaskCounts,
 };
-use serde_json::{Value, json};
 
 use super::super::overview;
 use super::super::params::page_limit;
