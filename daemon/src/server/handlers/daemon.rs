@@ -85,7 +85,10 @@ pub(in crate::server) fn status(call: Call<'_, m::DaemonStatus>) -> Routed {
                 path: shared.store.path(),
                 bytes: counts.bytes,
             },
-            sessions: SessionCounts { stored: counts.sessions, live: live(shared.sessions.len()) },
+            sessions: SessionCounts {
+                stored: counts.sessions,
+                live: shared.sessions.count() as u64,
+            },
             tasks: TaskCounts {
                 running: counts.running,
                 queued: counts.queued,
@@ -96,11 +99,6 @@ pub(in crate::server) fn status(call: Call<'_, m::DaemonStatus>) -> Routed {
             queues,
         }))
     })
-}
-
-/// The log of facts of no session is in memory too, and is no session.
-fn live(all: usize) -> u64 {
-    all.saturating_sub(1) as u64
 }
 
 fn rss_bytes() -> u64 {
