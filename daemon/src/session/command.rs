@@ -77,6 +77,8 @@ pub struct SendAsk {
     pub task: TaskId,
     /// The message that it becomes.
     pub message: MessageId,
+    /// The session to make for it, when it names none.
+    pub birth: Option<Birth>,
 }
 
 /// A follower that joins.

@@ -109,6 +109,10 @@ impl Actor {
 
     async fn send(&mut self, ask: SendAsk, origin: Origin, reply: Reply) {
         let outcome = self.say(ask, &origin).await;
+        if self.state.seq() == 0 {
+            // No session came of it: the request was refused, or the key was another's.
+            self.end_at_stop();
+        }
         let interrupts = outcome.as_ref().ok().and_then(|it| it.1);
         let _ = reply.send(outcome.map(|it| it.0));
         if let Some(task) = interrupts {
@@ -118,12 +122,16 @@ impl Actor {
 
     /// Accepts a request; answers what it becomes, and the task that it interrupts.
     async fn say(&mut self, ask: SendAsk, origin: &Origin) -> Result<(String, Option<TaskId>), Error> {
-        let SendAsk { params, task, message } = ask;
-        let thread = params.thread.map(ThreadId).unwrap_or_else(|| self.state.thread());
-        if self.state.head(&thread).is_none() {
+        let SendAsk { params, task, message, birth } = ask;
+        let mut change = self.change();
+        if let Some(birth) = birth {
+            change.create(birth, SessionCreateParams::default(), &origin.by);
+        }
+        let thread = params.thread.map(ThreadId).unwrap_or_else(|| change.state.thread());
+        if change.state.head(&thread).is_none() {
             return Err(Error::not_found("thread", &thread.0));
         }
-        let model = params.model.unwrap_or_else(|| self.state.text("model").to_owned());
+        let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
         self.shared.model(&model)?;
         let mut content = blocks_of(params.content)?;
         let blobs = put_apart(&mut content);
@@ -138,7 +146,6 @@ impl Actor {
             by: origin.by.clone(),
         };
         let slot = self.shared.slots.try_take();
-        let mut change = self.change();
         let accepted = change.accept(ask, slot.is_some() && !self.shared.stop.is_stopping())?;
         let result = ChatSendResult {
             session: self.state.id,
