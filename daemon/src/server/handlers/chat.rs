@@ -5,7 +5,7 @@ use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::methods as m;
 
 use super::super::find;
-use super::super::router::{Call, Routed, later};
+use super::super::router::{Call, Routed, Work, later};
 use super::session::put;
 use crate::session::command::{Intent, SendAsk};
 use crate::session::intent;
@@ -24,6 +24,12 @@ pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
     let origin = call.client.origin(call.common);
     let (task, message) = (TaskId(shared.world.ordered()), MessageId(shared.world.ordered()));
     let Some(session) = &params.session else {
+        if let Some(key) = &origin.key
+            && let Some(outcome) = shared.answered_before(key).await
+        {
+            return outcome.map(Work::Done);
+        }
+        // Whoever names a model with the first request means it for the session.
         let model = params.model.clone().unwrap_or_else(|| shared.default_model());
         shared.model(&model)?;
         let workspace = match call.client.workspace() {

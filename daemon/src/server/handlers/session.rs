@@ -101,9 +101,23 @@ pub(in crate::server) async fn delete(call: Call<'_, m::SessionDelete>) -> Route
     {
         return outcome.map(Work::Done);
     }
-    let session = find::session(&shared, &call.params.session).await?;
+    let key = origin.key.clone();
     let force = call.params.force.unwrap_or(false);
-    wait_for(put(&shared, session, Intent::Delete { force }, origin).await?)
+    let asked = match find::session(&shared, &call.params.session).await {
+        Ok(session) => put(&shared, session, Intent::Delete { force }, origin).await,
+        Err(none) => Err(none),
+    };
+    later(async move {
+        let outcome = match asked {
+            Ok(answer) => answer.answer().await.and_then(|it| it),
+            Err(refusal) => Err(refusal),
+        };
+        match (outcome, key) {
+            // The same request may have taken the session away meanwhile: its answer is this one's.
+            (Err(refusal), Some(key)) => shared.answered_before(&key).await.unwrap_or(Err(refusal)),
+            (outcome, _) => outcome,
+        }
+    })
 }
 
 pub(in crate::server) async fn lock(call: Call<'_, m::SessionLock>) -> Routed {
