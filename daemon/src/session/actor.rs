@@ -380,11 +380,8 @@ impl Actor {
 }
 
 fn deleted_line(session: SessionId, change: &Change) -> String {
-    let told = sess_protocol::event::ToldEvent {
-        session,
-        cursor: None,
-        event: change.events[0].clone(),
-    };
+    let told =
+        sess_protocol::event::ToldEvent { session, cursor: None, event: change.events[0].clone() };
     let params = serde_json::to_string(&told).expect("an event is plain");
     sess_protocol::envelope::notification_line("event", &params)
 }

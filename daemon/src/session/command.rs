@@ -71,14 +71,14 @@ pub enum Intent {
 /// Something to say, with the ids that it will have.
 #[derive(Debug)]
 pub struct SendAsk {
+    /// The session that is made for it in the same commit.
+    pub birth: Option<Birth>,
     /// What the client gave.
     pub params: ChatSendParams,
     /// The task that it becomes.
     pub task: TaskId,
     /// The message that it becomes.
     pub message: MessageId,
-    /// The session to make for it, when it names none.
-    pub birth: Option<Birth>,
 }
 
 /// A follower that joins.

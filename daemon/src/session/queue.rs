@@ -1,5 +1,6 @@
 //! Double texting: what happens to a request when the session is busy, and whose turn is next.
 
+use serde_json::Value;
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::{
     TaskCancelled, TaskCompleted, TaskFailed, TaskInterrupted, TaskQueued, TaskStarted,
@@ -10,7 +11,6 @@ use sess_protocol::things::{
     Block, By, Message, MessageKind, MessageStatus, Replaces, Role, SessionPatch, SessionStatus,
     Task, TaskError, TaskPatch, TaskReason, TaskRequest, TaskStatus, Usage,
 };
-use serde_json::Value;
 
 use super::state::Change;
 

@@ -14,7 +14,8 @@ use crate::session::members::Birth;
 pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
     let shared = call.shared();
     let params = call.params;
-    for (param, given) in [("budget", params.budget.is_some()), ("schema", params.schema.is_some())] {
+    for (param, given) in [("budget", params.budget.is_some()), ("schema", params.schema.is_some())]
+    {
         if given {
             let message = format!("`{param}` of a request is not served in this version");
             return Err(Error::new(Kind::Unsupported, message).with("param", param));
@@ -28,20 +29,23 @@ pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
         {
             return outcome.map(Work::Done);
         }
+        // Whoever names a model with the first request means it for the session.
+        let model = params.model.clone().unwrap_or_else(|| shared.default_model());
+        shared.model(&model)?;
         let workspace = match call.client.workspace() {
             Some(path) => Some(find::workspace(&path).await?),
             None => None,
         };
         let id = SessionId(shared.world.random());
-        let birth = Some(Birth { id, model: shared.default_model(), workspace });
-        let ask = Intent::Send(Box::new(SendAsk { params, task, message, birth }));
+        let birth = Some(Birth { id, model, workspace });
+        let ask = Intent::Send(Box::new(SendAsk { birth, params, task, message }));
         let handle = shared.sessions.begin_new(&shared, id);
         let (command, answer) = intent(ask, origin);
         handle.send(command).await.map_err(|_| shared.going_down())?;
         return later(async move { answer.answer().await? });
     };
     let session = find::session(&shared, session).await?;
-    let ask = Intent::Send(Box::new(SendAsk { params, task, message, birth: None }));
+    let ask = Intent::Send(Box::new(SendAsk { birth: None, params, task, message }));
     let answer = put(&shared, session, ask, origin).await?;
     later(async move { answer.answer().await? })
 }

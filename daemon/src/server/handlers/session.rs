@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::SessionCleared;
 use sess_protocol::id::{CheckpointId, LockId, SessionId};
@@ -11,7 +12,6 @@ use sess_protocol::methods::{PAGE_MAX, VIEW_MESSAGES_DEFAULT, WAIT_MS_MAX};
 use sess_protocol::things::Lock;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
-use serde_json::{Value, json};
 
 use super::super::find;
 use super::super::follow::{FollowAsk, place_of};
@@ -114,9 +114,7 @@ pub(in crate::server) async fn delete(call: Call<'_, m::SessionDelete>) -> Route
         };
         match (outcome, key) {
             // The same request may have taken the session away meanwhile: its answer is this one's.
-            (Err(refusal), Some(key)) => {
-                shared.answered_before(&key).await.unwrap_or(Err(refusal))
-            }
+            (Err(refusal), Some(key)) => shared.answered_before(&key).await.unwrap_or(Err(refusal)),
             (outcome, _) => outcome,
         }
     })
@@ -338,7 +336,7 @@ pub(in crate::server) async fn activate(call: Call<'_, m::SessionActivate>) -> R
 pub(in crate::server) async fn follow(call: Call<'_, m::SessionFollow>) -> Routed {
     let shared = call.shared();
     let params = call.params;
-    let session = find::session(&shared, &params.session).await?;
+    let session = find::log(&shared, &params.session).await?;
     let messages = view_messages(params.messages)?;
     let after = match &params.after {
         Some(cursor) => {
@@ -353,7 +351,7 @@ pub(in crate::server) async fn follow(call: Call<'_, m::SessionFollow>) -> Route
 
 pub(in crate::server) async fn unfollow(call: Call<'_, m::SessionUnfollow>) -> Routed {
     let shared = call.shared();
-    let session = find::session(&shared, &call.params.session).await?;
+    let session = find::log(&shared, &call.params.session).await?;
     call.client.unfollow(&shared, session).await;
     Ok(Work::Done("{}".to_owned()))
 }

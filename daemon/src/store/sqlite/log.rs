@@ -46,7 +46,8 @@ struct Data<'a> {
     data: HashMap<Cow<'a, str>, &'a RawValue>,
 }
 
-fn sum(no: i64, first: i64, last: i64, rest: (&[u8], &[u8], Option<&[u8]>)) -> i64 {
+/// The checksum of a row of the log.
+pub(super) fn sum(no: i64, first: i64, last: i64, rest: (&[u8], &[u8], Option<&[u8]>)) -> i64 {
     let (hash, body, private) = rest;
     Sum::of("log").int(no).int(first).int(last).bytes(hash).bytes(body).maybe(private).done()
 }

@@ -21,6 +21,7 @@ use rows::Trouble;
 use writer::{Job, Waiting, Writer};
 
 mod change;
+mod check;
 mod checkpoint;
 mod log;
 mod marker;
@@ -36,6 +37,7 @@ mod things;
 mod wal;
 mod writer;
 
+pub use check::{Fault, Report, check};
 pub use open::OpenError;
 
 /// Jobs that wait for the thread that writes.
@@ -62,7 +64,10 @@ impl SqliteStore {
     /// # Errors
     /// A database that is newer, damaged or gone is left as it is.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        let opened = open::open(dir)?;
+        Self::start(dir, open::open(dir)?)
+    }
+
+    fn start(dir: &Path, opened: open::Opened) -> Result<Self, OpenError> {
         let history = opened.marker.history.clone();
         let readers = Readers::start(dir)?;
         let (jobs, queue) = sync_channel(JOBS_MAX + 1);

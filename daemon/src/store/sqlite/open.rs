@@ -148,7 +148,7 @@ fn begin(conn: &Connection, dir: &Path, old: Option<&Marker>) -> Result<Marker, 
 }
 
 /// How the database was found.
-enum Looked {
+pub(super) enum Looked {
     /// There never was one.
     New,
     /// As it was left by a close.
@@ -158,7 +158,7 @@ enum Looked {
 }
 
 /// Looks at the files without changing a byte of them.
-fn look(path: &Path, dir: &Path, marker: Option<&Marker>) -> Result<Looked, OpenError> {
+pub(super) fn look(path: &Path, dir: &Path, marker: Option<&Marker>) -> Result<Looked, OpenError> {
     let damaged = |text: String| Err(OpenError::Damaged(text));
     match std::fs::symlink_metadata(path) {
         Ok(meta) if !meta.is_file() || meta.nlink() > 1 => {

@@ -143,24 +143,24 @@ pub(super) fn by_title(
     Ok(found)
 }
 
-/// The session made active last. A session is never made active later than it last changed, so
-/// the search ends at the first one that changed before the best one was made active.
+/// The session made active last. Found in an index that is written anyway, so that no commit pays
+/// for one more; the row it names is proved.
 pub(super) fn active(
     conn: &Connection,
     workspace: Option<&str>,
 ) -> Result<Option<SessionId>, Trouble> {
-    let mut best = (cleared_at(conn, workspace)?, None);
-    latest(conn, None, false, |row| {
-        if row.updated_at <= best.0 {
-            return Ok(Verdict::End);
-        }
-        let ours = workspace.is_none_or(|it| row.workspace.as_deref() == Some(it));
-        if ours && row.active_at > best.0 {
-            best = (row.active_at, Some(row.session.id));
-        }
-        Ok(Verdict::Leave)
-    })?;
-    Ok(best.1)
+    let cleared = cleared_at(conn, workspace)?;
+    let found: Option<i64> = conn
+        .prepare_cached(
+            "SELECT no FROM sessions INDEXED BY sessions_latest \
+             WHERE active_at > ?1 AND id <> zeroblob(16) AND ifnull(workspace = ?2, ?2 IS NULL) \
+             ORDER BY active_at DESC, updated_at DESC, id DESC LIMIT 1",
+        )?
+        .query_row(params![cleared, workspace], |row| row.get(0))
+        .optional()?;
+    let Some(no) = found else { return Ok(None) };
+    let row = sessions::numbered(conn, no)?.ok_or(Trouble::Stale(no, "sessions"))?;
+    Ok(Some(row.session.id))
 }
 
 fn cleared_at(conn: &Connection, workspace: Option<&str>) -> Result<i64, Trouble> {
@@ -185,8 +185,13 @@ pub(super) fn task(conn: &Connection, id: TaskId) -> Result<Option<(SessionId, M
 }
 
 /// The answer that a task's final event appended.
-pub(super) fn answer(conn: &Connection, id: TaskId) -> Result<Option<Box<serde_json::value::RawValue>>, Trouble> {
-    let Some(row) = things::task(conn, None, id)?.filter(TaskRow::is_final) else { return Ok(None) };
+pub(super) fn answer(
+    conn: &Connection,
+    id: TaskId,
+) -> Result<Option<Box<serde_json::value::RawValue>>, Trouble> {
+    let Some(row) = things::task(conn, None, id)?.filter(TaskRow::is_final) else {
+        return Ok(None);
+    };
     let session = session_of(conn, &row)?;
     let Some(seq) = row.seqs.last().copied() else { return Ok(None) };
     super::log::held(conn, session, seq)?.thing_if_any(session, seq, "message")

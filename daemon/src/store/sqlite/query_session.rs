@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::view::View;
@@ -16,6 +16,9 @@ use crate::store::{Hash, Loaded, MessagePage, Messages, PartialText, StoredEvent
 
 /// The kinds that an actor holds, if they are live.
 const HELD: [&str; 6] = ["thread", "goal", "plan", "note", "approval", "tool_call"];
+
+/// What is new of each block: its place, whether it is reasoning, and the text.
+type Pieces = Vec<(u32, bool, String)>;
 
 /// Number and id of a session that is there. One that an index does not find is looked for in the
 /// table itself: a damaged index must not make it vanish.
@@ -96,18 +99,7 @@ fn partial(conn: &Connection, session: Numbered) -> Result<Option<PartialText>, 
     let mut found: Option<(TaskId, MessageId)> = None;
     let mut blocks: BTreeMap<u32, (bool, String)> = BTreeMap::new();
     while let Some(row) = rows.next()? {
-        let read = || -> rusqlite::Result<(i64, [u8; 16], [u8; 16], String, i64)> {
-            let mut it = Columns::of(row);
-            Ok((it.take()?, it.take()?, it.take()?, it.take()?, it.take()?))
-        };
-        let piece = read()
-            .ok()
-            .filter(|it| partial_sum(it.0, &it.1, &it.2, &it.3) == it.4)
-            .and_then(|it| {
-                let pieces: Vec<(u32, bool, String)> = serde_json::from_str(&it.3).ok()?;
-                Some((TaskId::from_bytes(it.1), MessageId::from_bytes(it.2), pieces))
-            });
-        let Some((task, message, pieces)) = piece else {
+        let Some((task, message, pieces)) = piece(row) else {
             tracing::warn!(session = %session.id, "unfinished text damaged, cut there");
             break;
         };
@@ -124,6 +116,19 @@ fn partial(conn: &Connection, session: Numbered) -> Result<Option<PartialText>, 
         message,
         blocks: blocks.into_values().collect(),
     }))
+}
+
+/// Reads `session, task, message, pieces, crc` of a kept piece, if it is whole.
+fn piece(row: &Row<'_>) -> Option<(TaskId, MessageId, Pieces)> {
+    let mut it = Columns::of(row);
+    let no: i64 = it.take().ok()?;
+    let [task, message]: [[u8; 16]; 2] = [it.take().ok()?, it.take().ok()?];
+    let (text, crc): (String, i64) = (it.take().ok()?, it.take().ok()?);
+    if partial_sum(no, &task, &message, &text) != crc {
+        return None;
+    }
+    let pieces = serde_json::from_str(&text).ok()?;
+    Some((TaskId::from_bytes(task), MessageId::from_bytes(message), pieces))
 }
 
 /// The events behind `after`, checked against the chain.

@@ -41,7 +41,7 @@ CREATE TABLE sessions(
   spoken INTEGER NOT NULL, unsettled INTEGER NOT NULL,
   thing TEXT NOT NULL, crc INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX sessions_latest ON sessions(updated_at, id);
+CREATE INDEX sessions_latest ON sessions(updated_at, id, active_at, workspace);
 CREATE INDEX sessions_title ON sessions(title);
 CREATE INDEX sessions_unsettled ON sessions(no) WHERE unsettled = 1;
 CREATE TABLE log(

@@ -12,6 +12,21 @@ use sess_protocol::view::View;
 use super::*;
 use crate::store::{KeyRecord, NewBlob};
 
+/// The cases that every store passes.
+mod same_as_all {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::conformance;
+
+    async fn sqlite() -> (Arc<dyn Store>, Folder) {
+        let folder = Folder::new();
+        (Arc::new(SqliteStore::open(folder.path()).expect("a new store")), folder)
+    }
+
+    conformance::suite!(super::sqlite);
+}
+
 mod cost;
 mod damage;
 mod life;
@@ -89,7 +104,7 @@ impl Story {
             .iter()
             .zip(seq + 1..)
             .map(|((kind, data), seq)| {
-                let at = Timestamp(1_795_219_200_000 + i64::try_from(seq).unwrap());
+                let at = Timestamp(1_795_255_200_000 + i64::try_from(seq).unwrap());
                 let data = data.as_object().unwrap().clone();
                 Event { seq, at, by: None, task: None, kind: (*kind).to_owned(), data }
             })

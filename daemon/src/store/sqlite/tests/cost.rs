@@ -20,6 +20,9 @@ async fn many_sessions_share_one_fsync() {
     }
     times.sort();
     let one = times[times.len() / 2];
+    let mut bare = bare_commits(200);
+    bare.sort();
+    println!("one bare commit of a row {:?}", bare[bare.len() / 2]);
     let mut stories: Vec<Story> = (2..66).map(Story::new).collect();
     for story in &mut stories {
         store.commit(story.create()).await.unwrap();
@@ -71,4 +74,20 @@ async fn a_commit_costs_few_bytes_beyond_its_body() {
     let (turn, beyond) = ((size() - before) / turns, (size() - before - bodies) / turns);
     println!("bytes of a turn {turn}, of them beyond its bodies {beyond}");
     assert!(beyond < 800, "{beyond}");
+}
+
+/// What SQLite itself needs to store one row for good.
+fn bare_commits(count: usize) -> Vec<std::time::Duration> {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path()).unwrap();
+    let conn = folder.by_hand();
+    let settings = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t(body)";
+    conn.execute_batch(settings).unwrap();
+    (0..count)
+        .map(|_| {
+            let began = Instant::now();
+            conn.execute("INSERT INTO t VALUES(?)", ["x".repeat(1100)]).unwrap();
+            began.elapsed()
+        })
+        .collect()
 }

@@ -224,3 +224,96 @@ async fn files_are_for_their_owner_alone() {
     let mode = std::fs::metadata(folder.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_the_store_goes_on_once_there_is_room() {
+    let folder = Folder::new();
+    let story = told(&folder.open(), 1, 3).await;
+    let opened = open::open(folder.path()).unwrap();
+    let pages: i64 = opened.conn.query_row("PRAGMA page_count", (), |row| row.get(0)).unwrap();
+    opened.conn.pragma_update(None, "max_page_count", pages).unwrap();
+    let store = SqliteStore::start(folder.path(), opened).unwrap();
+    let mut long = Story { hash: story.hash, view: story.view.clone(), ..Story::new(1) };
+    long.said = story.said;
+    let [begin, _] = long.turn(&"word ".repeat(10_000), "answer");
+    let mut other = Story::new(2);
+    let answers = [store.commit(begin), store.commit(other.create())];
+    let answers = futures_util::future::join_all(answers).await;
+    assert!(matches!(answers[0], Err(StoreError::Unavailable(_))), "{answers:?}");
+    assert!(futures_util::FutureExt::now_or_never(store.failed()).is_none());
+    agrees(&store, &story).await.unwrap();
+    drop(store);
+    let store = folder.open();
+    agrees(&store, &story).await.unwrap();
+}
+
+#[tokio::test]
+async fn behind_a_failed_commit_nothing_is_stored_and_everybody_is_told() {
+    use std::sync::atomic::AtomicBool;
+    let folder = Folder::new();
+    let mut story = told(&folder.open(), 1, 1).await;
+    let mut opened = open::open(folder.path()).unwrap();
+    let broken = Arc::new(AtomicBool::new(true));
+    let fails = Arc::clone(&broken);
+    opened.conn.commit_hook(Some(move || fails.load(Ordering::Relaxed))).unwrap();
+    let store = SqliteStore::start(folder.path(), opened).unwrap();
+    let [begin, end] = story.turn("question", "answer");
+    let answer = store.commit(begin.clone()).await;
+    assert!(matches!(answer, Err(StoreError::Unknown(_))), "{answer:?}");
+    store.failed().await;
+    broken.store(false, Ordering::Relaxed);
+    for commit in [begin, end] {
+        let answer = store.commit(commit).await;
+        assert!(matches!(answer, Err(StoreError::Unknown(_))), "{answer:?}");
+    }
+    assert_eq!(store.load(story.id).await.unwrap().unwrap().view.seq(), 3);
+    assert!(matches!(store.close().await, Err(StoreError::Unknown(_))));
+}
+
+#[tokio::test]
+async fn pages_tasks_and_the_active_session_come_in_order() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let story = told(&store, 1, 5).await;
+    let id = |n: u128| message((1 << 32) + n);
+    let page = |before: Option<u128>, after: Option<u128>, limit| MessagePage {
+        head: id(10),
+        before: before.map(id),
+        after: after.map(id),
+        limit,
+    };
+    for (page, want, more) in [
+        (page(None, None, 3), 8..=10, true),
+        (page(Some(3), None, 9), 1..=2, false),
+        (page(None, Some(6), 2), 7..=8, true),
+        (page(None, Some(8), 2), 9..=10, false),
+        (page(Some(5), Some(2), 9), 3..=4, false),
+    ] {
+        let found = store.messages(story.id, page).await.unwrap().unwrap();
+        let ids: Vec<Value> = found
+            .messages
+            .iter()
+            .map(|it| serde_json::from_str::<Value>(it.get()).unwrap()["id"].clone())
+            .collect();
+        let want: Vec<Value> = want.map(|it| json!(id(it))).collect();
+        assert_eq!((ids, found.more), (want, more), "{page:?}");
+    }
+    assert!(store.messages(story.id, page(Some(99), None, 3)).await.unwrap().is_none());
+    let filter = TaskFilter { limit: 2, ..TaskFilter::default() };
+    let tasks = store.tasks(filter.clone()).await.unwrap();
+    let newest: Vec<_> = tasks.iter().map(|it| it["id"].clone()).collect();
+    let own = |n: u128| task((1 << 32) + n);
+    assert_eq!(newest, [json!(own(9)), json!(own(7))]);
+    let behind = TaskFilter { behind: Some(own(7)), ..filter };
+    assert_eq!(store.tasks(behind).await.unwrap()[0]["id"], json!(own(5)));
+    assert_eq!(store.active(None).await.unwrap(), Some(story.id));
+    let mut global = Story { id: SessionId::GLOBAL, ..Story::new(0) };
+    store.commit(global.commit(&[("session.cleared", json!({}))])).await.unwrap();
+    assert_eq!(store.active(None).await.unwrap(), None);
+    assert_eq!(store.sessions_by_prefix("1f2e", 9).await.unwrap(), [story.id]);
+    let title = format!("story {}", story.id);
+    assert_eq!(store.sessions_by_title(&title, 9).await.unwrap(), [story.id]);
+    let mark = store.mark(story.id, story.view.seq()).await.unwrap();
+    assert_eq!(mark, Some(story.hash.mark()));
+    assert_eq!(store.mark(story.id, story.view.seq() + 1).await.unwrap(), None);
+}
