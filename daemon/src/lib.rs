@@ -100,7 +100,9 @@ async fn serve(
     tracing::info!(socket = %config.socket.display(), "serving");
     notifier.ready();
     let asked_to_stop = CancellationToken::new();
-    shared.tracker.spawn(signals.watch(asked_to_stop.clone()));
+    // Watches to the very end, for a second signal; ended with this function.
+    let mut watch = tokio::task::JoinSet::new();
+    watch.spawn(signals.watch(asked_to_stop.clone()));
     let failed = tokio::select! {
         () = asked_to_stop.cancelled() => false,
         () = shared.stop.stopping() => false,
@@ -131,7 +133,7 @@ async fn stop(shared: &Shared, store: &dyn Store) {
     }
     shared.stop.finish();
     shared.tracker.close();
-    // Waits for clients to take their last lines; the signal watcher never ends by itself.
+    // Waits for clients to take their last lines.
     let _ = tokio::time::timeout(CLIENTS_END, shared.tracker.wait()).await;
     if let Err(err) = store.close().await {
         tracing::warn!(%err, "the store was not closed cleanly");

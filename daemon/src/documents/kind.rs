@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use sess_protocol::error::Error;
 
 use super::file;
-use crate::nearest::nearest;
 use super::settings::{SETTINGS, setting};
+use crate::nearest::nearest;
 
 /// Says what is wrong with the whole document `providers`, if anything is.
 pub type ProvidersCheck = fn(&Value) -> Result<(), String>;

@@ -12,8 +12,8 @@ use super::edit::Edit;
 use super::file::{self, DOCUMENT_BYTES_MAX, Found, Stamp, WriteError};
 use super::follow::{self, Change};
 use super::kind::{self, Kind, ProvidersCheck};
-use crate::nearest::nearest;
 use crate::config::{Exit, StartError};
+use crate::nearest::nearest;
 
 /// The most notices that are kept for people to read.
 const NOTICES_MAX: usize = 256;

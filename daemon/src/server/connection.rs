@@ -35,8 +35,12 @@ pub async fn serve(router: Router, stream: UnixStream, connection: ConnectionId,
     let client = Arc::new(Client::new(connection, by, out));
     let shared = Arc::clone(router.shared());
     let writer = shared.tracker.spawn(write_lines(write, lines));
-    let mut reading =
-        Reading { router, client, lines: Lines::new(read), places: Arc::new(Semaphore::new(REQUESTS_MAX)) };
+    let mut reading = Reading {
+        router,
+        client,
+        lines: Lines::new(read),
+        places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+    };
     tokio::select! {
         () = reading.serve() => reading.give_answers().await,
         () = shared.stop.finished() => {}
@@ -141,7 +145,10 @@ impl Reading {
 }
 
 /// Does the work; a panic in it is one request's answer, not the daemon's end.
-async fn guarded(router: &Router, work: futures_util::future::BoxFuture<'static, Outcome>) -> Outcome {
+async fn guarded(
+    router: &Router,
+    work: futures_util::future::BoxFuture<'static, Outcome>,
+) -> Outcome {
     use futures_util::FutureExt;
     let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(router.shared().bug("a request broke")))

@@ -1,9 +1,9 @@
 //! Finding what a client names: ids, prefixes of ids, titles, workspaces.
 
-
-
 use sess_protocol::error::{Error, Kind};
-use sess_protocol::id::{ID_HEX_DIGITS, ID_PREFIX_DIGITS_MIN, MessageId, PREFIXES, SessionId, TaskId};
+use sess_protocol::id::{
+    ID_HEX_DIGITS, ID_PREFIX_DIGITS_MIN, MessageId, PREFIXES, SessionId, TaskId,
+};
 use sess_protocol::things::Workspace;
 use sess_protocol::view::Members;
 
@@ -18,8 +18,13 @@ const CANDIDATES_MAX: u32 = 6;
 /// # Errors
 /// None, or several.
 pub(super) async fn session(shared: &Shared, text: &str) -> Result<SessionId, Error> {
-    if let Ok(id) = text.parse::<SessionId>() {
-        return Ok(id);
+    match text.parse::<SessionId>() {
+        Ok(SessionId::GLOBAL) => {
+            let hint = "`global` is a log that can be followed, and no session";
+            return Err(Error::not_found("session", text).hint(hint));
+        }
+        Ok(id) => return Ok(id),
+        Err(_) => {}
     }
     let digits = text.strip_prefix(SessionId::PREFIX).unwrap_or(text);
     let is_prefix = (ID_PREFIX_DIGITS_MIN..=ID_HEX_DIGITS).contains(&digits.len())
@@ -42,11 +47,25 @@ pub(super) async fn session(shared: &Shared, text: &str) -> Result<SessionId, Er
     }
 }
 
+/// The session that a text names, or the log of facts of no session.
+///
+/// # Errors
+/// None, or several.
+pub(super) async fn log(shared: &Shared, text: &str) -> Result<SessionId, Error> {
+    match text.parse() {
+        Ok(SessionId::GLOBAL) => Ok(SessionId::GLOBAL),
+        _ => session(shared, text).await,
+    }
+}
+
 /// The task that a text names, with its session.
 ///
 /// # Errors
 /// There is none.
-pub(super) async fn task(shared: &Shared, text: &str) -> Result<(TaskId, SessionId, Members), Error> {
+pub(super) async fn task(
+    shared: &Shared,
+    text: &str,
+) -> Result<(TaskId, SessionId, Members), Error> {
     let Ok(id) = text.parse::<TaskId>() else {
         return Err(other_kind(shared, "task", text).await);
     };
@@ -114,4 +133,3 @@ pub(super) async fn workspace_path(path: Option<String>) -> Option<String> {
     let path = path?;
     Some(workspace(&path).await.map(|it| it.path).unwrap_or(path))
 }
-

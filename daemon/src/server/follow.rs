@@ -109,12 +109,16 @@ impl Job {
                 };
                 format!("{{\"cursor\":\"{history}:{after}:{mark}\"}}")
             }
+            // The log of facts of no session has no view.
+            None if self.session == SessionId::GLOBAL => {
+                let mark = joined.now.hash.mark();
+                format!("{{\"cursor\":\"{history}:{}:{mark}\"}}", joined.now.seq)
+            }
             None => {
                 let cursor = format!("{history}:{}:{}", joined.now.seq, joined.now.hash.mark());
                 let now = std::mem::take(&mut joined.now.snapshot);
                 let head = joined.now.head;
-                let view =
-                    whole_view(&self.shared, self.session, now, head, ask.messages).await?;
+                let view = whole_view(&self.shared, self.session, now, head, ask.messages).await?;
                 let live = joined.live.as_ref().map(|it| format!(",\"live\":{it}"));
                 let live = live.unwrap_or_default();
                 format!("{{\"cursor\":\"{cursor}\",\"view\":{view}{live}}}")
@@ -174,8 +178,7 @@ impl Job {
         let skip = u64::from(crate::sabotage::is("follow_off_by_one"));
         while self.seq < last {
             let after = self.seq + skip;
-            let events =
-                self.shared.store.events(self.session, after, last, CATCH_UP_BYTES).await;
+            let events = self.shared.store.events(self.session, after, last, CATCH_UP_BYTES).await;
             let events = match events {
                 Ok(events) if !events.is_empty() => events,
                 Ok(_) if skip > 0 => return Some(()),
@@ -235,4 +238,3 @@ pub async fn place_of(
     }
     Ok(seq)
 }
-

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sess_protocol::envelope::notification_line;
 use sess_protocol::error::Kind;
 use sess_protocol::id::SessionId;
 use sess_protocol::view::Members;
-use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -33,7 +33,10 @@ pub(super) async fn begin(shared: Arc<Shared>, out: mpsc::Sender<Line>, limit: u
 }
 
 /// Sessions: those at work first, then the latest.
-async fn list(shared: &Arc<Shared>, limit: u32) -> Result<Vec<Members>, sess_protocol::error::Error> {
+async fn list(
+    shared: &Arc<Shared>,
+    limit: u32,
+) -> Result<Vec<Members>, sess_protocol::error::Error> {
     let filter = SessionFilter { limit, ..SessionFilter::default() };
     let unsettled = SessionFilter { unsettled: true, ..filter.clone() };
     let mut sessions = Vec::new();
@@ -105,9 +108,8 @@ impl Watch {
     /// Tells the sessions whose time has come. `None` when there is nobody to tell.
     async fn tell_due(&mut self) -> Option<()> {
         let now = Instant::now();
-        let due = |(id, it): (&SessionId, &(Instant, bool))| {
-            (it.1 && it.0 + EACH <= now).then_some(*id)
-        };
+        let due =
+            |(id, it): (&SessionId, &(Instant, bool))| (it.1 && it.0 + EACH <= now).then_some(*id);
         let due: Vec<SessionId> = self.told.iter().filter_map(due).collect();
         for id in due {
             let params = match view_of(&self.shared, id).await {

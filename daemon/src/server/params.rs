@@ -1,10 +1,10 @@
 //! Params: read strictly, with a clear word on what is wrong, and what many methods share.
 
+use serde_json::Value;
 use sess_protocol::envelope::{KEY_BYTES_MAX, Request};
 use sess_protocol::error::Error;
 use sess_protocol::methods::{Method, MethodInfo, PAGE_DEFAULT, PAGE_MAX, info};
 use sess_protocol::view::Members;
-use serde_json::Value;
 
 use crate::nearest::nearest;
 use crate::store::Hash;
@@ -46,23 +46,30 @@ fn members(request: &Request) -> Result<Members, Error> {
 
 fn common(info: &MethodInfo, members: &mut Members) -> Result<Common, Error> {
     let mut common = Common::default();
-    if info.keyed && let Some(key) = members.remove("idempotency_key") {
+    if info.keyed
+        && let Some(key) = members.remove("idempotency_key")
+    {
         let key = match key {
             Value::String(key) if (1..=KEY_BYTES_MAX).contains(&key.len()) => key,
             _ => {
-                let message = format!("`idempotency_key` is a string of 1 to {KEY_BYTES_MAX} bytes");
+                let message =
+                    format!("`idempotency_key` is a string of 1 to {KEY_BYTES_MAX} bytes");
                 return Err(Error::invalid("idempotency_key", message));
             }
         };
         let digest = digest(info.name, members);
         common.key = Some((key, digest));
     }
-    if info.expect_seq && let Some(seq) = members.remove("expect_seq") {
+    if info.expect_seq
+        && let Some(seq) = members.remove("expect_seq")
+    {
         let seq = seq.as_u64();
         let message = "`expect_seq` is the number of an event";
         common.expect_seq = Some(seq.ok_or_else(|| Error::invalid("expect_seq", message))?);
     }
-    if info.expect_head && let Some(head) = members.remove("expect_head") {
+    if info.expect_head
+        && let Some(head) = members.remove("expect_head")
+    {
         common.expect_head = Some(match head {
             Value::Null => None,
             Value::String(head) => Some(head),
@@ -167,9 +174,9 @@ pub(super) fn bad_cursor() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::value::RawValue;
     use sess_protocol::envelope::Id;
     use sess_protocol::methods::{ChatSend, SessionList, SessionUpdate};
-    use serde_json::value::RawValue;
 
     fn request(params: &str) -> Request {
         let params = Some(RawValue::from_string(params.to_owned()).expect("json"));
@@ -198,10 +205,7 @@ mod tests {
         assert_eq!(refusal::<SessionUpdate>(r#"{"session":7}"#), (text("session"), none.clone()));
         assert_eq!(refusal::<SessionList>("[]"), (text("params"), none.clone()));
         assert_eq!(refusal::<SessionList>(r#"{"limit":"1"}"#), (text("limit"), none.clone()));
-        assert_eq!(
-            refusal::<SessionList>(r#"{"idempotency_key":"x"}"#).0,
-            text("idempotency_key")
-        );
+        assert_eq!(refusal::<SessionList>(r#"{"idempotency_key":"x"}"#).0, text("idempotency_key"));
         assert_eq!(refusal::<ChatSend>(r#"{"content":1}"#), (text("content"), none.clone()));
         assert_eq!(refusal::<SessionList>(r#"{"text":"\ud800"}"#).0, text("params"));
     }

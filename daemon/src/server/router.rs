@@ -107,7 +107,8 @@ impl Router {
         };
         let changes = info.access == Access::Change;
         if changes && client.is_observer() {
-            let message = format!("an observer may read and follow; `{}` changes things", info.name);
+            let message =
+                format!("an observer may read and follow; `{}` changes things", info.name);
             return Err(Error::new(Kind::Denied, message));
         }
         let ends_well = [m::TaskCancel::NAME, m::DaemonShutdown::NAME];

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use sess_protocol::error::Error;
-use sess_protocol::id::{MessageId, SessionId};
-use sess_protocol::view::Members;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use sess_protocol::error::Error;
+use sess_protocol::id::{MessageId, SessionId};
+use sess_protocol::view::Members;
 
 use crate::session::command::ViewNow;
 use crate::session::state::State;
@@ -64,7 +64,9 @@ pub(super) async fn whole_view(
     text.pop();
     text.push_str(",\"messages\":");
     text.push_str(&joined(&page.messages));
-    if page.more && let Some(oldest) = page.messages.first() {
+    if page.more
+        && let Some(oldest) = page.messages.first()
+    {
         text.push_str(&format!(",\"before\":\"{}\"", id_of(oldest)));
     }
     text.push('}');

@@ -332,6 +332,7 @@ impl Actor {
         self.ended = true;
         self.mailbox.close();
         self.shared.sessions.remove(self.state.id);
+        self.refuse_rest().await;
         let mut change = self.change();
         change.push(deleted, Some(&origin.by), None);
         self.followers.end(deleted_line(self.state.id, &change));
@@ -341,6 +342,19 @@ impl Actor {
         }
         self.locks.end(&Error::not_found("session", &self.state.id.to_string()));
         let _ = reply.send(outcome);
+    }
+
+    /// Answers what came in behind the deletion.
+    async fn refuse_rest(&mut self) {
+        let gone = Error::not_found("session", &self.state.id.to_string());
+        while let Ok(command) = self.mailbox.try_recv() {
+            if let Command::Intent(_, origin, reply) = command {
+                let before = self.answered_before(&origin).await;
+                let _ = reply.send(before.unwrap_or_else(|| Err(gone.clone())));
+            } else if let Command::Wait(_, waiter) = command {
+                let _ = waiter.send(Err(gone.clone()));
+            }
+        }
     }
 
     /// The daemon stops: a session without a task at work ends at once.
@@ -370,11 +384,8 @@ impl Actor {
 }
 
 fn deleted_line(session: SessionId, change: &Change) -> String {
-    let told = sess_protocol::event::ToldEvent {
-        session,
-        cursor: None,
-        event: change.events[0].clone(),
-    };
+    let told =
+        sess_protocol::event::ToldEvent { session, cursor: None, event: change.events[0].clone() };
     let params = serde_json::to_string(&told).expect("an event is plain");
     sess_protocol::envelope::notification_line("event", &params)
 }

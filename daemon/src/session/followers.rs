@@ -137,7 +137,8 @@ impl Followers {
 #[must_use]
 pub fn event_line(session: SessionId, history: &str, seq: u64, mark: &str, json: &str) -> String {
     let rest = json.strip_prefix('{').expect("an event is an object");
-    let params = format!("{{\"session\":\"{session}\",\"cursor\":\"{history}:{seq}:{mark}\",{rest}");
+    let params =
+        format!("{{\"session\":\"{session}\",\"cursor\":\"{history}:{seq}:{mark}\",{rest}");
     notification_line("event", &params)
 }
 

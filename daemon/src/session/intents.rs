@@ -2,10 +2,10 @@
 
 use sess_protocol::error::{Error, Kind};
 
+use serde_json::{Value, json};
 use sess_protocol::id::TaskId;
 use sess_protocol::methods::{ChatSendResult, SessionUpdateParams};
 use sess_protocol::things::{By, TaskReason};
-use serde_json::{Value, json};
 
 use super::actor::{Actor, With};
 use super::command::{ConnectionId, Intent, Origin, Outcome, Reply, SendAsk};
@@ -20,11 +20,11 @@ impl Actor {
     pub(super) async fn intend(&mut self, intent: Intent, origin: Origin, reply: Reply) {
         if let Some(outcome) = self.answered_before(&origin).await {
             let _ = reply.send(outcome);
-            return;
+            return self.end_if_unborn();
         }
         if let Err(refusal) = self.may(&intent, &origin) {
             let _ = reply.send(Err(refusal));
-            return;
+            return self.end_if_unborn();
         }
         let outcome = match intent {
             Intent::Create(birth) => self.create(birth.0, birth.1, &origin).await,
@@ -66,20 +66,31 @@ impl Actor {
         Value::Object(session).to_string()
     }
 
-    async fn create(&mut self, birth: Birth, params: SessionCreateParams, origin: &Origin) -> Outcome {
+    async fn create(
+        &mut self,
+        birth: Birth,
+        params: SessionCreateParams,
+        origin: &Origin,
+    ) -> Outcome {
         let ephemeral = params.ephemeral == Some(true);
         let mut change = self.change();
         change.create(birth, params, &origin.by);
         let answer = self.session_json(change.state.session(0));
         let with = With::key(origin, &answer);
         let outcome = self.settle(change, with, origin, answer).await;
-        if self.state.seq() == 0 {
-            // Nothing came of it: the key was another's, or the store refused.
-            self.end_at_stop();
-        } else if ephemeral {
+        self.end_if_unborn();
+        if ephemeral && self.state.seq() > 0 {
             self.creator = Some(origin.connection);
         }
         outcome
+    }
+
+    /// Leaves memory when nothing came of making the session: its key was another's, or the store
+    /// refused.
+    fn end_if_unborn(&mut self) {
+        if self.state.seq() == 0 {
+            self.end_at_stop();
+        }
     }
 
     async fn update(&mut self, params: SessionUpdateParams, origin: &Origin) -> Outcome {
@@ -111,19 +122,28 @@ impl Actor {
         let outcome = self.say(ask, &origin).await;
         let interrupts = outcome.as_ref().ok().and_then(|it| it.1);
         let _ = reply.send(outcome.map(|it| it.0));
+        self.end_if_unborn();
         if let Some(task) = interrupts {
             self.give_way(task).await;
         }
     }
 
     /// Accepts a request; answers what it becomes, and the task that it interrupts.
-    async fn say(&mut self, ask: SendAsk, origin: &Origin) -> Result<(String, Option<TaskId>), Error> {
-        let SendAsk { params, task, message } = ask;
-        let thread = params.thread.map(ThreadId).unwrap_or_else(|| self.state.thread());
-        if self.state.head(&thread).is_none() {
+    async fn say(
+        &mut self,
+        ask: SendAsk,
+        origin: &Origin,
+    ) -> Result<(String, Option<TaskId>), Error> {
+        let SendAsk { birth, params, task, message } = ask;
+        let mut change = self.change();
+        if let Some(birth) = birth {
+            change.create(birth, SessionCreateParams::default(), &origin.by);
+        }
+        let thread = params.thread.map(ThreadId).unwrap_or_else(|| change.state.thread());
+        if change.state.head(&thread).is_none() {
             return Err(Error::not_found("thread", &thread.0));
         }
-        let model = params.model.unwrap_or_else(|| self.state.text("model").to_owned());
+        let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
         self.shared.model(&model)?;
         let mut content = blocks_of(params.content)?;
         let blobs = put_apart(&mut content);
@@ -138,7 +158,6 @@ impl Actor {
             by: origin.by.clone(),
         };
         let slot = self.shared.slots.try_take();
-        let mut change = self.change();
         let accepted = change.accept(ask, slot.is_some() && !self.shared.stop.is_stopping())?;
         let result = ChatSendResult {
             session: self.state.id,
@@ -249,4 +268,3 @@ fn cancelled_answer(actor: &Actor, change: &super::state::Change, task: TaskId) 
     }
     json!({ "task": members, "seq": change.state.seq() }).to_string()
 }
-

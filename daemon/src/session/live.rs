@@ -47,14 +47,9 @@ impl Sessions {
 
     /// How many are in memory.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.map().len()
-    }
-
-    /// Whether none is in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.map().is_empty()
+    pub fn count(&self) -> usize {
+        // The log of facts of no session is in memory like one, and is none.
+        self.map().keys().filter(|it| **it != SessionId::GLOBAL).count()
     }
 
     /// How many commands wait in all mailboxes together.
@@ -124,7 +119,11 @@ impl Sessions {
     }
 
     /// Takes a session out of memory unless something was put into its mailbox meanwhile.
-    pub(super) fn retire(&self, id: SessionId, mailbox: &mut tokio::sync::mpsc::Receiver<Command>) -> bool {
+    pub(super) fn retire(
+        &self,
+        id: SessionId,
+        mailbox: &mut tokio::sync::mpsc::Receiver<Command>,
+    ) -> bool {
         let mut live = self.map();
         if !mailbox.is_empty() {
             return false;

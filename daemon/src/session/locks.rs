@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
+use serde_json::json;
 use sess_protocol::error::Error;
 use sess_protocol::event::ReleaseReason;
 use sess_protocol::id::LockId;
-use serde_json::json;
 
 use super::actor::{Actor, With};
 use super::command::{ConnectionId, Origin, Outcome, Reply};

@@ -1,5 +1,6 @@
 //! Making and changing a session itself: its members, its lock, its checkpoints.
 
+use serde_json::{Map, Value};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::{
     CheckpointCreated, ReleaseReason, SessionCreated, SessionLocked, SessionReleased,
@@ -14,7 +15,6 @@ use sess_protocol::things::{
     Thread, ThreadPatch, Usage, Workspace,
 };
 use sess_protocol::view::Members;
-use serde_json::{Map, Value};
 
 use super::state::Change;
 
@@ -192,7 +192,11 @@ impl Change {
     }
 
     /// A thread with its new newest message.
-    pub(super) fn thread_with(&self, thread: &ThreadId, head: sess_protocol::id::MessageId) -> ThreadPatch {
+    pub(super) fn thread_with(
+        &self,
+        thread: &ThreadId,
+        head: sess_protocol::id::MessageId,
+    ) -> ThreadPatch {
         let mut patch = ThreadPatch::new(thread.clone());
         patch.head = Some(Some(head));
         patch.messages = Some(self.state.path_length(thread) + 1);

@@ -1,5 +1,6 @@
 //! Double texting: what happens to a request when the session is busy, and whose turn is next.
 
+use serde_json::Value;
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::{
     TaskCancelled, TaskCompleted, TaskFailed, TaskInterrupted, TaskQueued, TaskStarted,
@@ -10,12 +11,13 @@ use sess_protocol::things::{
     Block, By, Message, MessageKind, MessageStatus, Replaces, Role, SessionPatch, SessionStatus,
     Task, TaskError, TaskPatch, TaskReason, TaskRequest, TaskStatus, Usage,
 };
-use serde_json::Value;
 
 use super::state::Change;
 
 /// Characters of a title made from the first user text.
 const TITLE_CHARS_MAX: usize = 60;
+/// Characters of the beginning of the last message that a list shows.
+const PREVIEW_CHARS_MAX: usize = 80;
 /// When to ask again after a full queue, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1000;
 
@@ -158,7 +160,7 @@ impl Change {
             session.status = Some(SessionStatus::Active);
         }
         if self.state.text("title").is_empty() {
-            session.title = title_of(&ask.content);
+            session.title = line_of(&ask.content, TITLE_CHARS_MAX);
         }
         if self.state.view().session().contains_key("ephemeral") {
             session.ephemeral = Some(None);
@@ -173,6 +175,7 @@ impl Change {
         let mut session = self.spoken(&ask);
         session.running = Some(Some(ask.task));
         session.messages = Some(self.state.count("messages") + 1);
+        session.preview = line_of(&ask.content, PREVIEW_CHARS_MAX).map(Some);
         let message = self.request_message(ask.message, ask.task, &ask.thread, ask.content);
         let message = Message { by: Some(ask.by.clone()), ..message };
         let thread = self.thread_with(&ask.thread, ask.message);
@@ -236,6 +239,7 @@ impl Change {
             let request = TaskRequest { message: id, content: None, by: None };
             patch.request = Some(request);
             session.messages = Some(self.state.count("messages") + 1);
+            session.preview = line_of(&content, PREVIEW_CHARS_MAX).map(Some);
             let whole = self.request_message(id, task.id, &thread_id, content);
             message = Some(Message { by: by.clone(), ..whole }.into());
             thread = Some(self.thread_with(&thread_id, id));
@@ -280,6 +284,7 @@ impl Change {
         let (mut message, mut thread) = (None, None);
         if !answer.content.is_empty() {
             let thread_id = task.thread.clone().unwrap_or_else(|| self.state.thread());
+            session.preview = line_of(&answer.content, PREVIEW_CHARS_MAX).map(Some);
             let whole = self.answer_message(&task, &thread_id, answer, &ending);
             session.messages = Some(self.state.count("messages") + 1);
             thread = Some(self.thread_with(&thread_id, whole.id));
@@ -380,14 +385,17 @@ fn empty_message(
     }
 }
 
-fn title_of(content: &[Block]) -> Option<String> {
+/// The beginning of the first text, on one line.
+fn line_of(content: &[Block], chars_max: usize) -> Option<String> {
     let text = content.iter().find_map(|block| match block {
         Block::Text { text, .. } => Some(text),
         _ => None,
     })?;
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let title: String = line.chars().take(TITLE_CHARS_MAX).collect();
-    Some(title).filter(|it| !it.is_empty())
+    // No word of a long text behind these can be part of it.
+    let head: String = text.chars().take(chars_max * 64).collect();
+    let line = head.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().take(chars_max).collect();
+    Some(line).filter(|it| !it.is_empty())
 }
 
 fn not_yet(what: &str) -> Error {

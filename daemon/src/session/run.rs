@@ -126,11 +126,8 @@ impl Actor {
                 let broke = (&mut run.job).await.is_err_and(|it| it.is_panic());
                 let message = if broke { "the task broke: a bug" } else { "the task was dropped" };
                 tracing::error!(session = %self.state.id, task = %run.task, message);
-                let error = TaskError {
-                    message: message.to_owned(),
-                    reason: None,
-                    retry_after_ms: None,
-                };
+                let error =
+                    TaskError { message: message.to_owned(), reason: None, retry_after_ms: None };
                 self.end_run(Ending::Failed(TaskReason::Internal, error), None, None).await;
             }
         }

@@ -1,13 +1,13 @@
 //! What a session is, and how a change of it is put together. Pure: no clock, no disk, no waiting.
 
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::{Event, Fact};
 use sess_protocol::id::{MessageId, SessionId, TaskId, ThreadId};
 use sess_protocol::things::{By, Lock, Task, TaskStatus, Usage};
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::{Members, View};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// A session as its last saved commit left it. Holds no messages and nothing that is final.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,9 +206,8 @@ impl State {
         self.view.retain("tool_call", |it| {
             it.get("status").and_then(Value::as_str).is_some_and(|it| open_call.contains(&it))
         });
-        self.view.retain("approval", |it| {
-            it.get("status").and_then(Value::as_str) == Some("pending")
-        });
+        self.view
+            .retain("approval", |it| it.get("status").and_then(Value::as_str) == Some("pending"));
     }
 }
 

@@ -84,7 +84,8 @@ pub async fn run(shared: Arc<Shared>, job: Job, steps: mpsc::Sender<Step>) {
             return;
         }
     }
-    let error = failure("the model's answer has no end".to_owned(), Some(ModelReason::BadAnswer), None);
+    let error =
+        failure("the model's answer has no end".to_owned(), Some(ModelReason::BadAnswer), None);
     let _ = steps.send(Step::Failed(TaskReason::Model, error)).await;
 }
 

@@ -12,9 +12,11 @@ use crate::store::Hash;
 pub(in crate::server) fn get(call: Call<'_, m::BlobGet>) -> Routed {
     let shared = call.shared();
     let params = call.params;
-    let hash = params.blob.strip_prefix("sha256:").and_then(Hash::from_hex).ok_or_else(|| {
-        Error::invalid("blob", "a blob is named `sha256:` and 64 hex digits")
-    })?;
+    let hash = params
+        .blob
+        .strip_prefix("sha256:")
+        .and_then(Hash::from_hex)
+        .ok_or_else(|| Error::invalid("blob", "a blob is named `sha256:` and 64 hex digits"))?;
     let offset = params.offset.unwrap_or(0);
     let length = params.length.unwrap_or(BLOB_PIECE_BYTES_MAX);
     if length > BLOB_PIECE_BYTES_MAX {

@@ -1,9 +1,9 @@
 //! `message/*` and `thread/*`: what was said, and on which paths.
 
+use serde_json::{Value, json};
 use sess_protocol::error::Error;
 use sess_protocol::id::{MessageId, ThreadId};
 use sess_protocol::methods as m;
-use serde_json::{Value, json};
 
 use super::super::find;
 use super::super::params::{bad_cursor, plain_limit};
@@ -60,7 +60,9 @@ pub(in crate::server) fn list(call: Call<'_, m::MessageList>) -> Routed {
             Some(_) => page.messages.last().map(|it| format!("after:{}", id_of(it))),
             None => page.messages.first().map(|it| format!("before:{}", id_of(it))),
         };
-        if page.more && let Some(next) = next {
+        if page.more
+            && let Some(next) = next
+        {
             text.push_str(&format!(",\"next\":\"{next}\""));
         }
         text.push('}');

@@ -105,7 +105,8 @@ fn entries(shared: &Shared) -> Vec<ModelEntry> {
     let mut entries: Vec<ModelEntry> = list
         .into_iter()
         .filter_map(|it| {
-            let id = it.name.or_else(|| it.why_not.as_ref().map(|_| format!("{}/*", it.provider)))?;
+            let id =
+                it.name.or_else(|| it.why_not.as_ref().map(|_| format!("{}/*", it.provider)))?;
             Some(ModelEntry {
                 default: id == default,
                 id,

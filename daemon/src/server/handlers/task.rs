@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use sess_protocol::error::Error;
 use sess_protocol::id::{SessionId, TaskId};
 use sess_protocol::methods as m;
 use sess_protocol::methods::WAIT_MS_MAX;
 use sess_protocol::view::Members;
-use serde_json::{Value, json};
 
 use super::super::find;
 use super::super::params::{bad_cursor, plain_limit};
@@ -98,7 +98,8 @@ pub(in crate::server) async fn cancel(call: Call<'_, m::TaskCancel>) -> Routed {
 
 pub(in crate::server) async fn wait(call: Call<'_, m::TaskWait>) -> Routed {
     let shared = call.shared();
-    let wait = Duration::from_millis(call.params.timeout_ms.unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX));
+    let wait =
+        Duration::from_millis(call.params.timeout_ms.unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX));
     let (task, session, members) = find::task(&shared, &call.params.task).await?;
     if is_final(&members) {
         return later(async move { answer_of(&shared, task, members).await });

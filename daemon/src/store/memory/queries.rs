@@ -244,7 +244,8 @@ impl Content {
     pub(super) fn answer(&self, task: TaskId) -> Option<Box<RawValue>> {
         let (session, _) = self.task(task).filter(|(_, it)| is_final(it))?;
         let key = task.to_string();
-        let of_task = |it: &&Event| it.data.get("task").and_then(|it| it.get("id")?.as_str()) == Some(&key);
+        let of_task =
+            |it: &&Event| it.data.get("task").and_then(|it| it.get("id")?.as_str()) == Some(&key);
         let last = self.folded(session).filter(of_task).last()?;
         let message = last.data.get("message")?.get("id")?.as_str()?.parse().ok()?;
         self.message(session, message)

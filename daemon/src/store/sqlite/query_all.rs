@@ -185,8 +185,13 @@ pub(super) fn task(conn: &Connection, id: TaskId) -> Result<Option<(SessionId, M
 }
 
 /// The answer that a task's final event appended.
-pub(super) fn answer(conn: &Connection, id: TaskId) -> Result<Option<Box<serde_json::value::RawValue>>, Trouble> {
-    let Some(row) = things::task(conn, None, id)?.filter(TaskRow::is_final) else { return Ok(None) };
+pub(super) fn answer(
+    conn: &Connection,
+    id: TaskId,
+) -> Result<Option<Box<serde_json::value::RawValue>>, Trouble> {
+    let Some(row) = things::task(conn, None, id)?.filter(TaskRow::is_final) else {
+        return Ok(None);
+    };
     let session = session_of(conn, &row)?;
     let Some(seq) = row.seqs.last().copied() else { return Ok(None) };
     super::log::held(conn, session, seq)?.thing_if_any(session, seq, "message")
