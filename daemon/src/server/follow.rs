@@ -232,6 +232,9 @@ pub async fn place_of(
     if seq == 0 {
         return Ok(0);
     }
+    if crate::sabotage::is("no_cursor_check") {
+        return Ok(seq);
+    }
     let stands = shared.store.mark(session, seq).await.map_err(|err| shared.refusal(err))?;
     if stands.as_deref() != Some(mark) {
         return Err(conflict("what it stood behind is not what lies there"));

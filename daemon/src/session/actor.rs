@@ -250,10 +250,16 @@ impl Actor {
         commit.blobs = with.blobs;
         commit.deletes = with.deletes;
         let kept = commit.clone();
+        let early = crate::sabotage::is("tell_before_save");
+        if early {
+            self.followers.tell_commit(self.shared.store.history(), &kept);
+        }
         self.shared.store.commit(commit).await.inspect_err(|err| self.on_store_error(err))?;
         self.state = change.state;
         self.hash = kept.hash;
-        self.followers.tell_commit(self.shared.store.history(), &kept);
+        if !early {
+            self.followers.tell_commit(self.shared.store.history(), &kept);
+        }
         self.tell_waiters();
         self.shared.changed(self.state.id);
         Ok(())
