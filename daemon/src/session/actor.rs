@@ -121,6 +121,7 @@ impl Actor {
             match wake {
                 Wake::Command(Some(command)) => {
                     self.last_use = Instant::now();
+                    self.free_abandoned().await;
                     self.on_command(command).await;
                 }
                 Wake::Command(None) => self.ended = true,
