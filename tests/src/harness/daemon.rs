@@ -188,6 +188,8 @@ impl Plan {
             .env("SESS_SOCKET", self.socket())
             .env("SESS_DATA_DIR", self.data_folder())
             .env("SESS_STATE_DIR", self.state_folder())
+            // Only a program built to be broken on purpose reads it.
+            .envs(std::env::var_os("SESS_SABOTAGE").map(|it| ("SESS_SABOTAGE", it)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder())
             .stdin(Stdio::null())
