@@ -121,6 +121,7 @@ impl Actor {
             match wake {
                 Wake::Command(Some(command)) => {
                     self.last_use = Instant::now();
+                    self.free_abandoned().await;
                     self.on_command(command).await;
                 }
                 Wake::Command(None) => self.ended = true,
@@ -146,6 +147,10 @@ impl Actor {
         let wants_slot = self.wants_slot() && !self.shared.stop.is_stopping();
         let idle_at = self.last_use + IDLE;
         let keep_at = self.run.as_ref().and_then(Run::keep_at);
+        // An answer that comes without a pause would hold this up for ever below.
+        if keep_at.is_some_and(|it| it <= Instant::now()) {
+            return Wake::Keep;
+        }
         let shared = Arc::clone(&self.shared);
         let deadline = shared.stop.deadline().filter(|_| self.stopping);
         let stopping = self.stopping;

@@ -190,6 +190,7 @@ impl Plan {
             .env("SESS_SOCKET", self.socket())
             .env("SESS_DATA_DIR", self.data_folder())
             .env("SESS_STATE_DIR", self.state_folder())
+            // Only a program built to be broken on purpose reads it.
             .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder())
