@@ -109,21 +109,23 @@ async fn serve(
         () = notifier.keep_alive() => false,
         () = store.failed() => true,
     };
-    notifier.stopping();
     if failed {
+        notifier.stopping();
         // What was being saved may be there or not: nothing is done on top of it.
         tracing::error!("the store failed; ending, so that the next start recovers");
         shared.stop.finish();
         tokio::time::sleep(Duration::from_millis(50)).await;
         return Ok(Exit::Io);
     }
+    // Begun before it is said: nothing is accepted behind STOPPING.
+    shared.stop.begin(DRAIN);
+    notifier.stopping();
     stop(&shared, &*store).await;
     Ok(Exit::Done)
 }
 
 /// Sessions come to their end, then connections, then the store.
 async fn stop(shared: &Shared, store: &dyn Store) {
-    shared.stop.begin(DRAIN);
     shared.actors.close();
     let ends = shared.stop.deadline().map_or(SESSIONS_END, |it| {
         it.saturating_duration_since(tokio::time::Instant::now()) + SESSIONS_END

@@ -17,14 +17,16 @@ async fn scripted(steps: Value) -> (Stub, Daemon, Wire, String) {
     (stub, daemon, wire, session)
 }
 
-/// A session whose first task is held until `h` is released; the others echo.
+/// A session whose first task has said `begun ` and is held until `h` is released; the others echo.
 async fn held() -> (Stub, Daemon, Wire, String, Value) {
     let (stub, daemon, mut wire, session) = scripted(json!([{"echo": true}])).await;
     stub.reset().await.unwrap();
-    stub.script_once("stub", json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]))
-        .await
-        .unwrap();
+    let steps = json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]);
+    stub.script_once("stub", steps).await.unwrap();
+    let mut watcher = daemon.wire().await;
+    watcher.follow(&session).await;
     let first = wire.say(&session, "first").await;
+    watcher.until_written("begun ").await;
     until_held(&stub, "h").await;
     (stub, daemon, wire, session, first)
 }

@@ -121,6 +121,7 @@ impl Actor {
             match wake {
                 Wake::Command(Some(command)) => {
                     self.last_use = Instant::now();
+                    self.free_abandoned().await;
                     self.on_command(command).await;
                 }
                 Wake::Command(None) => self.ended = true,
@@ -142,7 +143,8 @@ impl Actor {
     }
 
     async fn wake(&mut self) -> Wake {
-        let wants_slot = self.wants_slot() && !self.stopping;
+        // A session that is read again while the daemon stops starts nothing: its task was just put back.
+        let wants_slot = self.wants_slot() && !self.shared.stop.is_stopping();
         let idle_at = self.last_use + IDLE;
         let keep_at = self.run.as_ref().and_then(Run::keep_at);
         // An answer that comes without a pause would hold this up for ever below.

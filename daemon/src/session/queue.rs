@@ -16,8 +16,6 @@ use super::state::Change;
 
 /// Characters of a title made from the first user text.
 const TITLE_CHARS_MAX: usize = 60;
-/// Characters of the beginning of the last message that a list shows.
-const PREVIEW_CHARS_MAX: usize = 80;
 /// When to ask again after a full queue, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1000;
 
@@ -160,7 +158,7 @@ impl Change {
             session.status = Some(SessionStatus::Active);
         }
         if self.state.text("title").is_empty() {
-            session.title = line_of(&ask.content, TITLE_CHARS_MAX);
+            session.title = title_of(&ask.content);
         }
         if self.state.view().session().contains_key("ephemeral") {
             session.ephemeral = Some(None);
@@ -175,7 +173,6 @@ impl Change {
         let mut session = self.spoken(&ask);
         session.running = Some(Some(ask.task));
         session.messages = Some(self.state.count("messages") + 1);
-        session.preview = line_of(&ask.content, PREVIEW_CHARS_MAX).map(Some);
         let message = self.request_message(ask.message, ask.task, &ask.thread, ask.content);
         let message = Message { by: Some(ask.by.clone()), ..message };
         let thread = self.thread_with(&ask.thread, ask.message);
@@ -239,7 +236,6 @@ impl Change {
             let request = TaskRequest { message: id, content: None, by: None };
             patch.request = Some(request);
             session.messages = Some(self.state.count("messages") + 1);
-            session.preview = line_of(&content, PREVIEW_CHARS_MAX).map(Some);
             let whole = self.request_message(id, task.id, &thread_id, content);
             message = Some(Message { by: by.clone(), ..whole }.into());
             thread = Some(self.thread_with(&thread_id, id));
@@ -284,7 +280,6 @@ impl Change {
         let (mut message, mut thread) = (None, None);
         if !answer.content.is_empty() {
             let thread_id = task.thread.clone().unwrap_or_else(|| self.state.thread());
-            session.preview = line_of(&answer.content, PREVIEW_CHARS_MAX).map(Some);
             let whole = self.answer_message(&task, &thread_id, answer, &ending);
             session.messages = Some(self.state.count("messages") + 1);
             thread = Some(self.thread_with(&thread_id, whole.id));
@@ -385,17 +380,14 @@ fn empty_message(
     }
 }
 
-/// The beginning of the first text, on one line.
-fn line_of(content: &[Block], chars_max: usize) -> Option<String> {
+fn title_of(content: &[Block]) -> Option<String> {
     let text = content.iter().find_map(|block| match block {
         Block::Text { text, .. } => Some(text),
         _ => None,
     })?;
-    // No word of a long text behind these can be part of it.
-    let head: String = text.chars().take(chars_max * 64).collect();
-    let line = head.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line: String = line.chars().take(chars_max).collect();
-    Some(line).filter(|it| !it.is_empty())
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let title: String = line.chars().take(TITLE_CHARS_MAX).collect();
+    Some(title).filter(|it| !it.is_empty())
 }
 
 fn not_yet(what: &str) -> Error {

@@ -19,6 +19,8 @@ use super::{Wire, within};
 use crate::bins;
 use crate::stub::Stub;
 
+/// The variable that has a promise broken on purpose; it reaches every daemon of a run for that.
+pub const SABOTAGE_VARIABLE: &str = "SESS_SABOTAGE";
 /// Bytes of the daemon's own words that are shown when a story fails.
 const SHOWN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one notification to the service manager.
@@ -88,7 +90,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// A daemon in an empty folder, with nothing of this process's environment but `PATH`.
+    /// A daemon in an empty folder, with nothing of this process's environment but `PATH` and a chosen sabotage.
     pub fn new() -> Plan {
         let folder = Arc::new(Folder::new());
         Plan { folder, environment: Vec::new(), arguments: Vec::new(), hook: None }
@@ -189,7 +191,7 @@ impl Plan {
             .env("SESS_DATA_DIR", self.data_folder())
             .env("SESS_STATE_DIR", self.state_folder())
             // Only a program built to be broken on purpose reads it.
-            .envs(std::env::var_os("SESS_SABOTAGE").map(|it| ("SESS_SABOTAGE", it)))
+            .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder())
             .stdin(Stdio::null())
