@@ -58,8 +58,7 @@ impl FollowAsk {
         };
         // The job holds no part of the client: it ends with it.
         let handle = shared.tracker.spawn(async move {
-            if job.begin(self, id).await.is_some() {
-                drop(place);
+            if job.begin(self, id, place).await.is_some() {
                 job.go_on().await;
             }
         });
@@ -83,10 +82,12 @@ type Feed = mpsc::Receiver<crate::session::followers::Told>;
 
 impl Job {
     /// Answers the request, then sends what it begins with. `None` when there is nobody to follow.
-    async fn begin(&mut self, ask: FollowAsk, id: Id) -> Option<()> {
+    async fn begin(&mut self, ask: FollowAsk, id: Id, place: OwnedSemaphorePermit) -> Option<()> {
         match self.answer(&ask, &id).await {
             Ok((line, joined, feed)) => {
                 self.out.send(Line::Own(line)).await.ok()?;
+                // The request is answered: a connection may follow more sessions than it may ask for at once.
+                drop(place);
                 self.seq = ask.after.unwrap_or(joined.now.seq);
                 let live = joined.live.filter(|_| ask.after.is_some());
                 self.serve(joined.now.seq, live, feed).await
