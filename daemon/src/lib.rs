@@ -100,28 +100,32 @@ async fn serve(
     tracing::info!(socket = %config.socket.display(), "serving");
     notifier.ready();
     let asked_to_stop = CancellationToken::new();
-    shared.tracker.spawn(signals.watch(asked_to_stop.clone()));
+    // Watches to the very end, for a second signal; ended with this function.
+    let mut watch = tokio::task::JoinSet::new();
+    watch.spawn(signals.watch(asked_to_stop.clone()));
     let failed = tokio::select! {
         () = asked_to_stop.cancelled() => false,
         () = shared.stop.stopping() => false,
         () = notifier.keep_alive() => false,
         () = store.failed() => true,
     };
-    notifier.stopping();
     if failed {
+        notifier.stopping();
         // What was being saved may be there or not: nothing is done on top of it.
         tracing::error!("the store failed; ending, so that the next start recovers");
         shared.stop.finish();
         tokio::time::sleep(Duration::from_millis(50)).await;
         return Ok(Exit::Io);
     }
+    // Begun before it is said: nothing is accepted behind STOPPING.
+    shared.stop.begin(DRAIN);
+    notifier.stopping();
     stop(&shared, &*store).await;
     Ok(Exit::Done)
 }
 
 /// Sessions come to their end, then connections, then the store.
 async fn stop(shared: &Shared, store: &dyn Store) {
-    shared.stop.begin(DRAIN);
     shared.actors.close();
     let ends = shared.stop.deadline().map_or(SESSIONS_END, |it| {
         it.saturating_duration_since(tokio::time::Instant::now()) + SESSIONS_END
@@ -131,7 +135,7 @@ async fn stop(shared: &Shared, store: &dyn Store) {
     }
     shared.stop.finish();
     shared.tracker.close();
-    // Waits for clients to take their last lines; the signal watcher never ends by itself.
+    // Waits for clients to take their last lines.
     let _ = tokio::time::timeout(CLIENTS_END, shared.tracker.wait()).await;
     if let Err(err) = store.close().await {
         tracing::warn!(%err, "the store was not closed cleanly");

@@ -17,14 +17,16 @@ async fn scripted(steps: Value) -> (Stub, Daemon, Wire, String) {
     (stub, daemon, wire, session)
 }
 
-/// A session whose first task is held until `h` is released; the others echo.
+/// A session whose first task has said `begun ` and is held until `h` is released; the others echo.
 async fn held() -> (Stub, Daemon, Wire, String, Value) {
     let (stub, daemon, mut wire, session) = scripted(json!([{"echo": true}])).await;
     stub.reset().await.unwrap();
-    stub.script_once("stub", json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]))
-        .await
-        .unwrap();
+    let steps = json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]);
+    stub.script_once("stub", steps).await.unwrap();
+    let mut watcher = daemon.wire().await;
+    watcher.follow(&session).await;
     let first = wire.say(&session, "first").await;
+    watcher.until_written("begun ").await;
     until_held(&stub, "h").await;
     (stub, daemon, wire, session, first)
 }
@@ -303,16 +305,43 @@ async fn a_long_answer_is_kept_as_a_blob_too() {
 }
 
 #[tokio::test]
-async fn content_may_be_blocks_and_images_are_kept_by_their_hash() {
-    let (_stub, _daemon, mut wire, session) = scripted(json!([{"text": "seen"}])).await;
-    let content = json!([{"type": "text", "text": "look"},
-        {"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="}]);
-    let sent = wire.ok("chat/send", json!({"session": session, "content": content})).await;
+async fn content_may_be_blocks_and_pictures_are_refused_with_nothing_done() {
+    let (_stub, _daemon, mut wire, session) = scripted(json!([{"text": "read"}])).await;
+    let texts = json!([{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]);
+    let sent = wire.ok("chat/send", json!({"session": session, "content": texts})).await;
     wire.wait(&sent).await;
     let messages = wire.ok("message/list", json!({"session": session})).await["messages"].clone();
-    let image = &messages[0]["content"][1];
-    assert_eq!((&image["media_type"], &image["bytes"]), (&json!("image/png"), &json!(8)));
-    assert_eq!(image.get("data"), None);
-    let piece = wire.ok("blob/get", json!({"blob": image["blob"]})).await;
-    assert_eq!(piece["data"], "iVBORw0KGgo=");
+    assert_eq!(messages[0]["content"], texts);
+    let picture = json!([{"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="}]);
+    let send = json!({"session": session, "content": picture});
+    wire.refused("unsupported", "chat/send", send).await;
+    assert_eq!(wire.get(&session).await["tasks"], 1);
+}
+
+#[tokio::test]
+async fn a_send_without_session_makes_one_in_the_same_commit() {
+    let (_stub, _daemon, mut wire, _session) = scripted(json!([{"echo": true}])).await;
+    let sent = wire.ok("chat/send", json!({"content": "hello to all"})).await;
+    let session = text(&sent["session"]);
+    assert_eq!(said(&wire.wait(&sent).await["answer"]), "hello to all");
+    let made = wire.get(&session).await;
+    assert_eq!((&made["title"], &made["model"]), (&json!("hello to all"), &json!("stub/stub")));
+    wire.follow_from_start(&session).await;
+    let kinds = [wire.next_notification().await, wire.next_notification().await];
+    assert_eq!(kinds.each_ref().map(|it| it.kind()), ["session.created", "task.started"]);
+    // The mark of a commit is in the cursors of all its events.
+    let [one, two] = kinds.map(|it| text(&it.params["cursor"]));
+    assert_eq!(one.rsplit(':').next(), two.rsplit(':').next());
+}
+
+#[tokio::test]
+async fn a_send_that_is_refused_makes_no_session() {
+    let (_stub, _daemon, mut wire, _session) = scripted(json!([{"echo": true}])).await;
+    let params = json!({"content": "x", "model": "nobody/nothing"});
+    let _ = wire.call("chat/send", params).await;
+    wire.refused("not_found", "chat/send", json!({"content": "x", "thread": "fork-12345678"}))
+        .await;
+    wire.refused("invalid_params", "chat/send", json!({"content": []})).await;
+    let list = wire.ok("session/list", json!({})).await;
+    assert!(list["sessions"].as_array().unwrap().len() <= 2, "{list}");
 }

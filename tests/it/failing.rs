@@ -68,17 +68,16 @@ async fn a_model_that_says_nothing_is_timed_out() {
 }
 
 #[tokio::test]
-async fn a_model_of_no_provider_fails_the_task_or_the_request() {
+async fn a_model_of_no_provider_is_not_found_and_nothing_is_sent() {
     let daemon = Daemon::start().await;
     let mut wire = daemon.wire().await;
-    let sent = wire.call("chat/send", json!({"content": "x", "model": "nobody/nothing"})).await;
-    match sent {
-        Ok(sent) => assert_eq!(wire.wait(&sent).await["task"]["status"], "failed"),
-        Err(error) => {
-            let kind = error["data"]["kind"].as_str().unwrap();
-            assert!(["invalid_params", "model", "unsupported"].contains(&kind), "{error}");
-        }
-    }
+    let session = wire.session().await;
+    let send = json!({"session": session, "content": "x", "model": "nobody/nothing"});
+    let data = wire.refused("not_found", "chat/send", send).await;
+    assert_eq!((&data["what"], &data["id"]), (&json!("model"), &json!("nobody/nothing")));
+    let create = json!({"model": "nobody/nothing"});
+    wire.refused("not_found", "session/create", create).await;
+    assert_eq!(wire.get(&session).await["tasks"], 0);
 }
 
 #[tokio::test]

@@ -22,13 +22,8 @@ async fn held() -> (Stub, Daemon, Wire, String, Value) {
     let session = wire.session().await;
     wire.follow(&session).await;
     let sent = wire.say(&session, "count").await;
-    let so_far = "one two ".len() as u64;
-    wire.until(|it| it.method == "delta" && end(&it.params) == so_far).await;
+    wire.until_written("one two ").await;
     (stub, daemon, wire, session, sent)
-}
-
-fn end(delta: &Value) -> u64 {
-    delta["offset"].as_u64().unwrap() + delta["text"].as_str().unwrap().len() as u64
 }
 
 fn events(all: &[Told]) -> Vec<&Value> {

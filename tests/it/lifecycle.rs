@@ -47,8 +47,8 @@ impl Netcat {
 fn readme_lines() -> Vec<String> {
     let readme = std::fs::read_to_string(bins::workspace().join("README.md")).unwrap();
     let typed = readme.split("nc -U").nth(1).expect("the README shows `nc -U`");
-    let typed = typed.lines().skip(1).take_while(|line| !line.starts_with("```"));
-    typed.filter(|line| line.starts_with('{')).map(str::to_owned).collect()
+    let typed = typed.lines().skip_while(|line| !line.starts_with('{'));
+    typed.take_while(|line| line.starts_with('{')).map(str::to_owned).collect()
 }
 
 /// Puts the real ids where the README shows the beginning of its own.

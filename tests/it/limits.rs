@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use sess_protocol::envelope::CONNECTIONS_MAX;
 use sess_protocol::methods::{
     BLOB_PIECE_BYTES_MAX, BLOCKS_MAX, SESSION_TEXT_BYTES_MAX, TAGS_MAX, TITLE_BYTES_MAX,
-    WAIT_MS_MAX,
 };
 use sess_tests::harness::table::bytes;
 use sess_tests::harness::{Daemon, Wire};
@@ -63,15 +62,18 @@ async fn a_request_has_a_largest_number_of_blocks_and_at_least_one() {
 }
 
 #[tokio::test]
-async fn a_wait_is_a_day_at_most() {
-    let (_daemon, mut wire) = started().await;
+async fn a_wait_longer_than_any_clock_is_taken_for_a_day() {
+    let (daemon, mut wire) = started().await;
     let session = wire.session().await;
-    let sent = wire.say(&session, "x").await;
-    let wait = json!({"task": sent["task"], "timeout_ms": WAIT_MS_MAX + 1});
-    wire.refused("invalid_params", "task/wait", wait).await;
-    let lock = json!({"session": session, "wait_ms": WAIT_MS_MAX + 1});
-    wire.refused("invalid_params", "session/lock", lock).await;
-    wire.ok("session/lock", json!({"session": session, "wait_ms": WAIT_MS_MAX})).await;
+    let mut other = daemon.wire().await;
+    other.ok("session/lock", json!({"session": session})).await;
+    let lock = json!({"session": session, "wait_ms": u64::MAX});
+    let waiting = wire.start("session/lock", lock).await;
+    let sent = other.say(&session, "x").await;
+    let wait = json!({"task": sent["task"], "timeout_ms": u64::MAX});
+    assert_eq!(wire.ok("task/wait", wait).await["task"]["status"], "completed");
+    other.ok("session/release", json!({"session": session})).await;
+    assert!(wire.answer(waiting).await.is_ok());
 }
 
 #[tokio::test]

@@ -158,9 +158,21 @@ async fn the_models_are_those_of_the_providers_and_the_echo() {
 }
 
 #[tokio::test]
-async fn a_daemon_with_settings_that_cannot_be_read_does_not_start() {
-    let plan = Plan::new().text_document("settings", "{\"model\": ");
+async fn a_daemon_with_a_setting_that_cannot_be_does_not_start() {
+    let text = r#"{"mode": 7}"#;
+    let plan = Plan::new().text_document("settings", text);
     assert_eq!(plan.run().await, 78);
-    assert!(plan.words().contains("settings"), "{}", plan.words());
-    assert_eq!(std::fs::read(plan.state_folder().join("settings.json")).unwrap(), b"{\"model\": ");
+    assert!(plan.words().contains("mode"), "{}", plan.words());
+    let path = plan.state_folder().join("settings.json");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), text, "a person is editing it");
+}
+
+#[tokio::test]
+async fn half_a_document_is_set_aside_at_the_start() {
+    let text = r#"{"model": "#;
+    let daemon = Plan::new().text_document("settings", text).start().await;
+    let folder = daemon.plan().state_folder();
+    let mut kept = std::fs::read_dir(&folder).unwrap().map(|it| it.unwrap().path());
+    assert!(kept.any(|it| std::fs::read_to_string(it).is_ok_and(|it| it == text)));
+    assert!(daemon.plan().words().contains("settings"), "and that is said");
 }

@@ -3,4 +3,5 @@
 pub mod bins;
 pub mod faults;
 pub mod harness;
+pub mod sabotage;
 pub mod stub;

@@ -31,6 +31,7 @@ impl RustFile {
     pub(crate) fn is_test(&self) -> bool {
         self.path.starts_with("tests/")
             || self.path.contains("/tests/")
+            || self.path.contains("/conformance/")
             || self.path.ends_with("/tests.rs")
     }
 }

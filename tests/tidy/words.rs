@@ -7,8 +7,12 @@ use crate::rust::{line_of, places_of};
 
 /// What marks a place that somebody meant to come back to.
 const MARKS: [&str; 2] = [concat!("FIX", "ME"), concat!("X", "XX")];
-/// What stands where code is not written yet, or a test is not run.
-const GAPS: [&str; 3] = ["todo!", "unimplemented!", "#[ignore"];
+/// What stands where code is not written yet.
+const GAPS: [&str; 2] = ["todo!", "unimplemented!"];
+/// What stands above a test that is not run, and above one that another test runs by itself, as a
+/// process of its own: the one reason to leave a test out.
+const LEFT_OUT: &str = "#[ignore";
+const RUN_BY_ANOTHER: &str = "#[ignore = \"run by ";
 
 #[test]
 fn nothing_waits_to_be_finished() {
@@ -26,8 +30,27 @@ fn nothing_waits_to_be_finished() {
             let lines = places_of(code, gap).map(|at| line_of(code, at));
             faults.extend(lines.map(|line| format!("{}:{line}: `{gap}`", file.path)));
         }
+        let lines = left_out(code, &file.text);
+        faults.extend(lines.map(|line| format!("{}:{line}: a test is left out", file.path)));
     }
     hold("what is in the repository is finished", &faults);
+}
+
+/// The lines of tests that nothing runs.
+fn left_out(code: &str, text: &str) -> impl Iterator<Item = usize> {
+    let lines = (1..).zip(code.lines().zip(text.lines()));
+    let is_left_out = |(_, (code, text)): &(usize, (&str, &str))| {
+        code.contains(LEFT_OUT) && !text.contains(RUN_BY_ANOTHER)
+    };
+    lines.filter(is_left_out).map(|(line, _)| line)
+}
+
+#[test]
+fn only_a_test_that_another_runs_may_be_left_out() {
+    let text =
+        "// #[ignore]\n#[ignore]\n#[ignore = \"run by another test\"]\n#[ignore = \"slow\"]\n";
+    let code = crate::rust::Rust::read(text).code;
+    assert_eq!(left_out(&code, text).collect::<Vec<_>>(), [2, 4]);
 }
 
 #[test]

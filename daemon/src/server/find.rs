@@ -18,8 +18,13 @@ const CANDIDATES_MAX: u32 = 6;
 /// # Errors
 /// None, or several.
 pub(super) async fn session(shared: &Shared, text: &str) -> Result<SessionId, Error> {
-    if let Ok(id) = text.parse::<SessionId>() {
-        return Ok(id);
+    match text.parse::<SessionId>() {
+        Ok(SessionId::GLOBAL) => {
+            let hint = "`global` is a log that can be followed, and no session";
+            return Err(Error::not_found("session", text).hint(hint));
+        }
+        Ok(id) => return Ok(id),
+        Err(_) => {}
     }
     let digits = text.strip_prefix(SessionId::PREFIX).unwrap_or(text);
     let is_prefix = (ID_PREFIX_DIGITS_MIN..=ID_HEX_DIGITS).contains(&digits.len())
@@ -39,6 +44,17 @@ pub(super) async fn session(shared: &Shared, text: &str) -> Result<SessionId, Er
             let message = format!("`{text}` fits several sessions; give more digits");
             Err(Error::new(Kind::Ambiguous, message).with("candidates", names))
         }
+    }
+}
+
+/// The session that a text names, or the log of facts of no session.
+///
+/// # Errors
+/// None, or several.
+pub(super) async fn log(shared: &Shared, text: &str) -> Result<SessionId, Error> {
+    match text.parse() {
+        Ok(SessionId::GLOBAL) => Ok(SessionId::GLOBAL),
+        _ => session(shared, text).await,
     }
 }
 

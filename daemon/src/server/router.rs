@@ -106,7 +106,8 @@ impl Router {
             return Err(unknown_method(&request.method));
         };
         let changes = info.access == Access::Change;
-        if changes && client.is_observer() {
+        let may_change = !client.is_observer() || crate::sabotage::is("no_role_check");
+        if changes && !may_change {
             let message =
                 format!("an observer may read and follow; `{}` changes things", info.name);
             return Err(Error::new(Kind::Denied, message));

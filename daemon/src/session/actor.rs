@@ -121,6 +121,7 @@ impl Actor {
             match wake {
                 Wake::Command(Some(command)) => {
                     self.last_use = Instant::now();
+                    self.free_abandoned().await;
                     self.on_command(command).await;
                 }
                 Wake::Command(None) => self.ended = true,
@@ -142,9 +143,14 @@ impl Actor {
     }
 
     async fn wake(&mut self) -> Wake {
-        let wants_slot = self.wants_slot() && !self.stopping;
+        // A session that is read again while the daemon stops starts nothing: its task was just put back.
+        let wants_slot = self.wants_slot() && !self.shared.stop.is_stopping();
         let idle_at = self.last_use + IDLE;
         let keep_at = self.run.as_ref().and_then(Run::keep_at);
+        // An answer that comes without a pause would hold this up for ever below.
+        if keep_at.is_some_and(|it| it <= Instant::now()) {
+            return Wake::Keep;
+        }
         let shared = Arc::clone(&self.shared);
         let deadline = shared.stop.deadline().filter(|_| self.stopping);
         let stopping = self.stopping;
@@ -246,10 +252,16 @@ impl Actor {
         commit.blobs = with.blobs;
         commit.deletes = with.deletes;
         let kept = commit.clone();
+        let early = crate::sabotage::is("tell_before_save");
+        if early {
+            self.followers.tell_commit(self.shared.store.history(), &kept);
+        }
         self.shared.store.commit(commit).await.inspect_err(|err| self.on_store_error(err))?;
         self.state = change.state;
         self.hash = kept.hash;
-        self.followers.tell_commit(self.shared.store.history(), &kept);
+        if !early {
+            self.followers.tell_commit(self.shared.store.history(), &kept);
+        }
         self.tell_waiters();
         self.shared.changed(self.state.id);
         Ok(())
@@ -328,6 +340,7 @@ impl Actor {
         self.ended = true;
         self.mailbox.close();
         self.shared.sessions.remove(self.state.id);
+        self.refuse_rest().await;
         let mut change = self.change();
         change.push(deleted, Some(&origin.by), None);
         self.followers.end(deleted_line(self.state.id, &change));
@@ -337,6 +350,19 @@ impl Actor {
         }
         self.locks.end(&Error::not_found("session", &self.state.id.to_string()));
         let _ = reply.send(outcome);
+    }
+
+    /// Answers what came in behind the deletion.
+    async fn refuse_rest(&mut self) {
+        let gone = Error::not_found("session", &self.state.id.to_string());
+        while let Ok(command) = self.mailbox.try_recv() {
+            if let Command::Intent(_, origin, reply) = command {
+                let before = self.answered_before(&origin).await;
+                let _ = reply.send(before.unwrap_or_else(|| Err(gone.clone())));
+            } else if let Command::Wait(_, waiter) = command {
+                let _ = waiter.send(Err(gone.clone()));
+            }
+        }
     }
 
     /// The daemon stops: a session without a task at work ends at once.

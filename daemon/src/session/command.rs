@@ -71,6 +71,8 @@ pub enum Intent {
 /// Something to say, with the ids that it will have.
 #[derive(Debug)]
 pub struct SendAsk {
+    /// The session that is made for it in the same commit.
+    pub birth: Option<Birth>,
     /// What the client gave.
     pub params: ChatSendParams,
     /// The task that it becomes.

@@ -81,7 +81,9 @@ impl Followers {
     // waits for it.
     fn tell(&mut self, told: &Told, wanted: impl Fn(&Feed) -> bool) {
         let before = self.feeds.len();
-        self.feeds.retain(|feed| !wanted(feed) || feed.sender.try_send(told.clone()).is_ok());
+        let lossy = crate::sabotage::is("lossy_feed");
+        let reached = |feed: &Feed| feed.sender.try_send(told.clone()).is_ok() || lossy;
+        self.feeds.retain(|feed| !wanted(feed) || reached(feed));
         if self.feeds.len() != before {
             self.counted();
         }

@@ -20,11 +20,11 @@ impl Actor {
     pub(super) async fn intend(&mut self, intent: Intent, origin: Origin, reply: Reply) {
         if let Some(outcome) = self.answered_before(&origin).await {
             let _ = reply.send(outcome);
-            return;
+            return self.end_if_unborn();
         }
         if let Err(refusal) = self.may(&intent, &origin) {
             let _ = reply.send(Err(refusal));
-            return;
+            return self.end_if_unborn();
         }
         let outcome = match intent {
             Intent::Create(birth) => self.create(birth.0, birth.1, &origin).await,
@@ -78,13 +78,19 @@ impl Actor {
         let answer = self.session_json(change.state.session(0));
         let with = With::key(origin, &answer);
         let outcome = self.settle(change, with, origin, answer).await;
-        if self.state.seq() == 0 {
-            // Nothing came of it: the key was another's, or the store refused.
-            self.end_at_stop();
-        } else if ephemeral {
+        self.end_if_unborn();
+        if ephemeral && self.state.seq() > 0 {
             self.creator = Some(origin.connection);
         }
         outcome
+    }
+
+    /// Leaves memory when nothing came of making the session: its key was another's, or the store
+    /// refused.
+    fn end_if_unborn(&mut self) {
+        if self.state.seq() == 0 {
+            self.end_at_stop();
+        }
     }
 
     async fn update(&mut self, params: SessionUpdateParams, origin: &Origin) -> Outcome {
@@ -116,6 +122,7 @@ impl Actor {
         let outcome = self.say(ask, &origin).await;
         let interrupts = outcome.as_ref().ok().and_then(|it| it.1);
         let _ = reply.send(outcome.map(|it| it.0));
+        self.end_if_unborn();
         if let Some(task) = interrupts {
             self.give_way(task).await;
         }
@@ -127,12 +134,16 @@ impl Actor {
         ask: SendAsk,
         origin: &Origin,
     ) -> Result<(String, Option<TaskId>), Error> {
-        let SendAsk { params, task, message } = ask;
-        let thread = params.thread.map(ThreadId).unwrap_or_else(|| self.state.thread());
-        if self.state.head(&thread).is_none() {
+        let SendAsk { birth, params, task, message } = ask;
+        let mut change = self.change();
+        if let Some(birth) = birth {
+            change.create(birth, SessionCreateParams::default(), &origin.by);
+        }
+        let thread = params.thread.map(ThreadId).unwrap_or_else(|| change.state.thread());
+        if change.state.head(&thread).is_none() {
             return Err(Error::not_found("thread", &thread.0));
         }
-        let model = params.model.unwrap_or_else(|| self.state.text("model").to_owned());
+        let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
         self.shared.model(&model)?;
         let mut content = blocks_of(params.content)?;
         let blobs = put_apart(&mut content);
@@ -147,7 +158,6 @@ impl Actor {
             by: origin.by.clone(),
         };
         let slot = self.shared.slots.try_take();
-        let mut change = self.change();
         let accepted = change.accept(ask, slot.is_some() && !self.shared.stop.is_stopping())?;
         let result = ChatSendResult {
             session: self.state.id,

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sess_protocol::error::Error;
 use sess_protocol::id::SessionId;
+use sess_protocol::things::TaskReason;
 use sess_protocol::view::View;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::Handle;
 use super::actor::{Actor, Parts};
+use super::recovery;
 use super::command::{Command, ConnectionId};
 use super::state::State;
 use crate::shared::Shared;
-use crate::store::{Hash, Loaded};
+use crate::store::{Hash, Loaded, StoreError};
 
 /// Loads that can go on at a time, by the last digits of the session's id.
 const LOADING_LANES: usize = 16;
@@ -47,14 +49,9 @@ impl Sessions {
 
     /// How many are in memory.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.map().len()
-    }
-
-    /// Whether none is in memory.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.map().is_empty()
+    pub fn count(&self) -> usize {
+        // The log of facts of no session is in memory like one, and is none.
+        self.map().keys().filter(|it| **it != SessionId::GLOBAL).count()
     }
 
     /// How many commands wait in all mailboxes together.
@@ -82,7 +79,10 @@ impl Sessions {
         if let Some(handle) = self.live(id) {
             return Ok(handle);
         }
-        let loaded = shared.store.load(id).await.map_err(|err| shared.refusal(err))?;
+        if shared.stop.is_stopping() && id != SessionId::GLOBAL {
+            return Err(shared.going_down());
+        }
+        let loaded = load(shared, id).await.map_err(|err| shared.refusal(err))?;
         let Some(Loaded { view, hash, .. }) = loaded else {
             return Err(Error::not_found("session", &id.to_string()));
         };
@@ -159,4 +159,16 @@ impl Sessions {
             }
         }
     }
+}
+
+/// Loads a session. One whose task is at work by its log, but in no memory, is settled first: its
+/// actor broke.
+async fn load(shared: &Arc<Shared>, id: SessionId) -> Result<Option<Loaded>, StoreError> {
+    let loaded = shared.store.load(id).await?;
+    let broke = |it: &Loaded| State::new(id, it.view.clone()).is_at_work();
+    if id == SessionId::GLOBAL || !loaded.as_ref().is_some_and(broke) {
+        return Ok(loaded);
+    }
+    recovery::settle(shared, id, TaskReason::Internal).await?;
+    shared.store.load(id).await
 }

@@ -35,7 +35,7 @@ pub async fn settle_all(shared: &Arc<Shared>) -> Result<Vec<SessionId>, StoreErr
         for members in &page {
             let place = place_of(members);
             behind = Some(place);
-            if settle(shared, place.1).await? {
+            if settle_at_start(shared, place.1).await? {
                 waiting.push(place.1);
             }
         }
@@ -51,18 +51,29 @@ fn place_of(members: &sess_protocol::view::Members) -> (i64, SessionId) {
     (at.0, text("id").parse().unwrap_or(SessionId::GLOBAL))
 }
 
-/// Settles one session; answers whether its queue waits.
-async fn settle(shared: &Arc<Shared>, id: SessionId) -> Result<bool, StoreError> {
-    let Some(Loaded { view, hash, partial }) = shared.store.load(id).await? else {
-        return Ok(false);
-    };
+/// Settles one session at a start; answers whether its queue waits.
+async fn settle_at_start(shared: &Arc<Shared>, id: SessionId) -> Result<bool, StoreError> {
+    let Some(Loaded { view, .. }) = shared.store.load(id).await? else { return Ok(false) };
     let state = State::new(id, view);
     if state.view().session().contains_key("ephemeral") && !state.is_busy() {
         delete(shared, id).await;
         return Ok(false);
     }
+    settle(shared, id, TaskReason::Crash).await
+}
+
+/// Settles one session that is in no memory; answers whether its queue waits.
+pub(super) async fn settle(
+    shared: &Arc<Shared>,
+    id: SessionId,
+    reason: TaskReason,
+) -> Result<bool, StoreError> {
+    let Some(Loaded { view, hash, partial }) = shared.store.load(id).await? else {
+        return Ok(false);
+    };
+    let state = State::new(id, view);
     let mut change = state.change(shared.world.now());
-    let blobs = settle_change(&mut change, partial);
+    let blobs = settle_change(&mut change, partial, reason);
     let waits = change.state.count("queued") > 0;
     if !change.events.is_empty() {
         let mut commit = Commit::new(id, hash, change.events);
@@ -74,11 +85,16 @@ async fn settle(shared: &Arc<Shared>, id: SessionId) -> Result<bool, StoreError>
 }
 
 /// Adds what settles a session: the lock let go, the task that ran interrupted with its text.
-fn settle_change(change: &mut Change, partial: Option<PartialText>) -> Vec<NewBlob> {
+fn settle_change(
+    change: &mut Change,
+    partial: Option<PartialText>,
+    reason: TaskReason,
+) -> Vec<NewBlob> {
     if change.state.lock().is_some() {
         change.release(ReleaseReason::Restart, None);
     }
-    let Some(task) = change.state.running() else { return Vec::new() };
+    let running = change.state.running().filter(|_| !crate::sabotage::is("no_settling"));
+    let Some(task) = running else { return Vec::new() };
     let status = change.state.task(task).map(|it| it.status);
     if status == Some(TaskStatus::Waiting) {
         return Vec::new();
@@ -91,7 +107,7 @@ fn settle_change(change: &mut Change, partial: Option<PartialText>) -> Vec<NewBl
         answer.asked = true;
         blobs = put_apart(&mut answer.content);
     }
-    change.end(task, Ending::Interrupted(TaskReason::Crash), answer, None);
+    change.end(task, Ending::Interrupted(reason), answer, None);
     blobs
 }
 
@@ -108,7 +124,7 @@ async fn delete(shared: &Arc<Shared>, id: SessionId) {
 
 /// Sets the queues going that wait from before the start.
 pub async fn set_going(shared: &Arc<Shared>, waiting: Vec<SessionId>) {
-    for id in waiting {
+    for id in waiting.into_iter().filter(|_| !crate::sabotage::is("no_requeue")) {
         if let Err(err) = shared.sessions.get(shared, id).await {
             tracing::warn!(session = %id, %err, "a queue could not be set going");
         }

@@ -19,13 +19,12 @@ use super::{Wire, within};
 use crate::bins;
 use crate::stub::Stub;
 
+/// The variable that has a promise broken on purpose; it reaches every daemon of a run for that.
+pub const SABOTAGE_VARIABLE: &str = "SESS_SABOTAGE";
 /// Bytes of the daemon's own words that are shown when a story fails.
 const SHOWN_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one notification to the service manager.
 const NOTE_BYTES_MAX: usize = 4 * 1024;
-
-/// The variable that names the promise which a daemon built for that breaks.
-pub const SABOTAGE_VARIABLE: &str = "SESS_SABOTAGE";
 
 /// A change to the command that starts the daemon, as the environment of a recorder.
 type Hook = Arc<dyn Fn(&mut Command) + Send + Sync>;
@@ -92,7 +91,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// A daemon in an empty folder, with nothing of this process's environment but `PATH`.
+    /// A daemon in an empty folder, with nothing of this process's environment but `PATH` and a chosen sabotage.
     pub fn new() -> Plan {
         let folder = Arc::new(Folder::new());
         let (environment, arguments) = (Vec::new(), Vec::new());
@@ -197,11 +196,12 @@ impl Plan {
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .env("HOME", self.folder())
             .env("SESS_SOCKET", self.socket())
             .env("SESS_DATA_DIR", self.data_folder())
             .env("SESS_STATE_DIR", self.state_folder())
+            // Only a program built to be broken on purpose reads it.
+            .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder())
             .stdin(Stdio::null())

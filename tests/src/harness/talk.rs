@@ -45,6 +45,23 @@ impl Wire {
         self.ok("session/follow", json!({"session": session})).await
     }
 
+    /// Waits, as a follower, until the unfinished answer reads like this: then the daemon has it, not only the network.
+    pub async fn until_written(&mut self, text: &str) {
+        let mut so_far = String::new();
+        while so_far != text {
+            let told = self.next_notification().await;
+            let new = match told.method.as_str() {
+                "live" => {
+                    so_far.clear();
+                    told.params["blocks"][0]["text"].clone()
+                }
+                "delta" => told.params["text"].clone(),
+                _ => Value::Null,
+            };
+            so_far.push_str(new.as_str().unwrap_or_default());
+        }
+    }
+
     /// Follows a session from its first event on, without pieces.
     pub async fn follow_from_start(&mut self, session: &str) -> Value {
         let params = json!({"session": session, "after": "start", "deltas": false});

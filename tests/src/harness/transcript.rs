@@ -167,15 +167,15 @@ impl Names {
     }
 
     fn shown(&mut self, member: &str, text: &str) -> String {
-        if is_time(text) {
-            return "<time>".to_owned();
-        }
         if CURSORS.contains(&member) {
             return self.name("cursor", text);
         }
-        // An id may also stand inside a message for a person.
+        // Ids, times and this process may also stand inside a message for a person.
+        let text = without_times(text);
+        let process = format!("process {}", std::process::id());
+        let text = text.replace(&process, "process <pid>");
         let mut shown = String::new();
-        let mut rest = text;
+        let mut rest = text.as_str();
         while let Some((before, kind, id)) = first_id(rest) {
             shown.push_str(&rest[..before]);
             shown.push_str(&self.name(kind, id));
@@ -196,13 +196,25 @@ impl Names {
     }
 }
 
-fn is_time(text: &str) -> bool {
-    let shape = "dddd-dd-ddTdd:dd:dd.dddZ";
-    text.len() == shape.len()
-        && text.bytes().zip(shape.bytes()).all(|(byte, wanted)| match wanted {
+fn without_times(text: &str) -> String {
+    const SHAPE: &str = "dddd-dd-ddTdd:dd:dd.dddZ";
+    let is_time = |text: &str| {
+        text.bytes().zip(SHAPE.bytes()).all(|(byte, wanted)| match wanted {
             b'd' => byte.is_ascii_digit(),
             _ => byte == wanted,
         })
+    };
+    let (mut shown, mut rest) = (String::new(), text);
+    while let Some(sign) = rest.chars().next() {
+        if rest.get(..SHAPE.len()).is_some_and(is_time) {
+            shown.push_str("<time>");
+            rest = &rest[SHAPE.len()..];
+        } else {
+            shown.push(sign);
+            rest = &rest[sign.len_utf8()..];
+        }
+    }
+    shown
 }
 
 /// The first id in a text: where it begins, what kind of thing it names, and the id.
@@ -243,12 +255,12 @@ mod tests {
         let mut names = Names::default();
         let id = format!("task_{}", "0".repeat(32));
         let mut line = json!({"a": id, "at": "2026-11-21T10:00:00.000Z", "cursor": "x:1:y",
-            "why": format!("`{id}` of `{id}` is busy"), "pid": 7});
+            "why": format!("`{id}` of `{id}` is busy since 2026-11-21T10:00:00.000Z"), "pid": 7});
         names.take_in("", &mut line);
         assert_eq!(
             line,
             json!({"a": "<task 1>", "at": "<time>", "cursor": "<cursor 1>",
-                "why": "`<task 1>` of `<task 1>` is busy", "pid": "<pid>"})
+                "why": "`<task 1>` of `<task 1>` is busy since <time>", "pid": "<pid>"})
         );
         assert_eq!(names.put_back("{<cursor 1>, <task 1>}"), format!("{{x:1:y, {id}}}"));
     }

@@ -141,6 +141,11 @@ impl Stub {
         }
     }
 
+    /// What came into the log after entry `since`; waits for the first where there is none yet.
+    pub async fn log_behind(&self, since: u64) -> anyhow::Result<Vec<Entry>> {
+        Ok(self.page(since, WAIT_SECONDS_MAX * 1_000).await?.entries)
+    }
+
     /// The first entry, past or to come, that `wanted` says yes to.
     pub async fn wait_for(&self, wanted: impl Fn(&Entry) -> bool) -> anyhow::Result<Entry> {
         let looking = async {

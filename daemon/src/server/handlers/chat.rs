@@ -1,13 +1,15 @@
 //! `chat/*`: requests to a session's model.
 
 use sess_protocol::error::{Error, Kind};
-use sess_protocol::id::{MessageId, TaskId};
+use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::methods as m;
 
 use super::super::find;
-use super::super::router::{Call, Routed, later};
+use super::super::router::{Call, Routed, Work, later};
 use super::session::put;
 use crate::session::command::{Intent, SendAsk};
+use crate::session::intent;
+use crate::session::members::Birth;
 
 pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
     let shared = call.shared();
@@ -19,14 +21,31 @@ pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
             return Err(Error::new(Kind::Unsupported, message).with("param", param));
         }
     }
-    let Some(session) = &params.session else {
-        let message = "the param `session` is missing";
-        return Err(Error::invalid("session", message).hint("make one with `session/create`"));
-    };
-    let session = find::session(&shared, session).await?;
     let origin = call.client.origin(call.common);
     let (task, message) = (TaskId(shared.world.ordered()), MessageId(shared.world.ordered()));
-    let ask = Intent::Send(Box::new(SendAsk { params, task, message }));
+    let Some(session) = &params.session else {
+        if let Some(key) = &origin.key
+            && let Some(outcome) = shared.answered_before(key).await
+        {
+            return outcome.map(Work::Done);
+        }
+        // Whoever names a model with the first request means it for the session.
+        let model = params.model.clone().unwrap_or_else(|| shared.default_model());
+        shared.model(&model)?;
+        let workspace = match call.client.workspace() {
+            Some(path) => Some(find::workspace(&path).await?),
+            None => None,
+        };
+        let id = SessionId(shared.world.random());
+        let birth = Some(Birth { id, model, workspace });
+        let ask = Intent::Send(Box::new(SendAsk { birth, params, task, message }));
+        let handle = shared.sessions.begin_new(&shared, id);
+        let (command, answer) = intent(ask, origin);
+        handle.send(command).await.map_err(|_| shared.going_down())?;
+        return later(async move { answer.answer().await? });
+    };
+    let session = find::session(&shared, session).await?;
+    let ask = Intent::Send(Box::new(SendAsk { birth: None, params, task, message }));
     let answer = put(&shared, session, ask, origin).await?;
     later(async move { answer.answer().await? })
 }

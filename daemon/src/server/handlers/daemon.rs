@@ -36,7 +36,12 @@ pub(in crate::server) fn initialize(call: Call<'_, m::Initialize>) -> Routed {
         let message = format!("`client.name` has 1 to {CLIENT_NAME_BYTES_MAX} bytes");
         return Err(Error::invalid("client", message));
     }
-    let role = params.role.unwrap_or(Role::Driver);
+    let was_observer = call.client.is_observer();
+    if was_observer && params.role == Some(Role::Driver) {
+        let message = "an observer stays one as long as its connection lasts";
+        return Err(Error::new(Kind::Denied, message).hint("open another connection"));
+    }
+    let role = if was_observer { Role::Observer } else { params.role.unwrap_or(Role::Driver) };
     call.client.introduce(params.client.name, role, params.workspace);
     let store = &call.router.shared().store;
     let limits = json!({
@@ -85,7 +90,10 @@ pub(in crate::server) fn status(call: Call<'_, m::DaemonStatus>) -> Routed {
                 path: shared.store.path(),
                 bytes: counts.bytes,
             },
-            sessions: SessionCounts { stored: counts.sessions, live: live(shared.sessions.len()) },
+            sessions: SessionCounts {
+                stored: counts.sessions,
+                live: shared.sessions.count() as u64,
+            },
             tasks: TaskCounts {
                 running: counts.running,
                 queued: counts.queued,
@@ -96,11 +104,6 @@ pub(in crate::server) fn status(call: Call<'_, m::DaemonStatus>) -> Routed {
             queues,
         }))
     })
-}
-
-/// The log of facts of no session is in memory too, and is no session.
-fn live(all: usize) -> u64 {
-    all.saturating_sub(1) as u64
 }
 
 fn rss_bytes() -> u64 {

@@ -101,9 +101,23 @@ pub(in crate::server) async fn delete(call: Call<'_, m::SessionDelete>) -> Route
     {
         return outcome.map(Work::Done);
     }
-    let session = find::session(&shared, &call.params.session).await?;
+    let key = origin.key.clone();
     let force = call.params.force.unwrap_or(false);
-    wait_for(put(&shared, session, Intent::Delete { force }, origin).await?)
+    let asked = match find::session(&shared, &call.params.session).await {
+        Ok(session) => put(&shared, session, Intent::Delete { force }, origin).await,
+        Err(none) => Err(none),
+    };
+    later(async move {
+        let outcome = match asked {
+            Ok(answer) => answer.answer().await.and_then(|it| it),
+            Err(refusal) => Err(refusal),
+        };
+        match (outcome, key) {
+            // The same request may have taken the session away meanwhile: its answer is this one's.
+            (Err(refusal), Some(key)) => shared.answered_before(&key).await.unwrap_or(Err(refusal)),
+            (outcome, _) => outcome,
+        }
+    })
 }
 
 pub(in crate::server) async fn lock(call: Call<'_, m::SessionLock>) -> Routed {
@@ -322,7 +336,7 @@ pub(in crate::server) async fn activate(call: Call<'_, m::SessionActivate>) -> R
 pub(in crate::server) async fn follow(call: Call<'_, m::SessionFollow>) -> Routed {
     let shared = call.shared();
     let params = call.params;
-    let session = find::session(&shared, &params.session).await?;
+    let session = find::log(&shared, &params.session).await?;
     let messages = view_messages(params.messages)?;
     let after = match &params.after {
         Some(cursor) => {
@@ -337,7 +351,7 @@ pub(in crate::server) async fn follow(call: Call<'_, m::SessionFollow>) -> Route
 
 pub(in crate::server) async fn unfollow(call: Call<'_, m::SessionUnfollow>) -> Routed {
     let shared = call.shared();
-    let session = find::session(&shared, &call.params.session).await?;
+    let session = find::log(&shared, &call.params.session).await?;
     call.client.unfollow(&shared, session).await;
     Ok(Work::Done("{}".to_owned()))
 }

@@ -12,6 +12,21 @@ use sess_protocol::view::View;
 use super::*;
 use crate::store::{KeyRecord, NewBlob};
 
+/// The cases that every store passes.
+mod same_as_all {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::conformance;
+
+    async fn sqlite() -> (Arc<dyn Store>, Folder) {
+        let folder = Folder::new();
+        (Arc::new(SqliteStore::open(folder.path()).expect("a new store")), folder)
+    }
+
+    conformance::suite!(super::sqlite);
+}
+
 mod cost;
 mod damage;
 mod life;

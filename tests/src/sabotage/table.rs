@@ -1,0 +1,136 @@
+//! Which promises can be broken, and where is it likely to be seen first?
+
+/// A suite of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Suite {
+    /// The daemon's own tests: its pure parts, and what every store must do.
+    Daemon,
+    /// Stories through the socket.
+    Socket,
+    /// Followers.
+    Attach,
+}
+
+impl Suite {
+    /// In the order in which they are run when nothing speaks for another.
+    pub(super) const ALL: [Suite; 3] = [Suite::Daemon, Suite::Socket, Suite::Attach];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Suite::Daemon => "daemon",
+            Suite::Socket => "it",
+            Suite::Attach => "attach",
+        }
+    }
+
+    /// What cargo calls it.
+    pub(super) fn target(self) -> &'static str {
+        match self {
+            Suite::Daemon => "sess_daemon",
+            other => other.name(),
+        }
+    }
+
+    /// Where it lies in the workspace.
+    pub(super) fn package(self) -> &'static str {
+        match self {
+            Suite::Daemon => "daemon",
+            Suite::Socket | Suite::Attach => "tests",
+        }
+    }
+}
+
+/// Tests of a suite, by parts of their names.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) suite: Suite,
+    pub(super) tests: &'static [&'static str],
+}
+
+/// A promise that can be broken.
+#[derive(Debug)]
+pub(super) struct Sabotage {
+    /// Its name in the daemon.
+    pub(super) name: &'static str,
+    /// Where it is looked for before all else. Only time depends on it.
+    pub(super) first: &'static [Look],
+}
+
+const fn daemon(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Daemon, tests }
+}
+
+const fn socket(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Socket, tests }
+}
+
+const fn attach(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Attach, tests }
+}
+
+const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
+    Sabotage { name, first }
+}
+
+/// All that can be broken.
+pub(super) const SABOTAGES: [Sabotage; 22] = [
+    // Acknowledged is on disk.
+    broken("answer_before_commit", &[daemon(&["store::"])]),
+    broken("synchronous_normal", &[daemon(&["store::sqlite"])]),
+    broken("tell_before_save", &[]),
+    broken("no_partial", &[attach(&["kept::"])]),
+    // Attach at any moment.
+    broken("follow_off_by_one", &[socket(&["follow::"])]),
+    broken("lost_live", &[socket(&["follow::"])]),
+    broken("lossy_feed", &[attach(&["slow::"])]),
+    broken("no_cursor_check", &[socket(&["follow::"])]),
+    // One task, in order.
+    broken("two_tasks", &[socket(&["one_task::"])]),
+    broken("unbounded_queue", &[socket(&["one_task::", "chat::"])]),
+    broken("queue_backwards", &[socket(&["one_task::", "chat::"])]),
+    broken("no_requeue", &[socket(&["restart::"])]),
+    broken("no_settling", &[socket(&["restart::"])]),
+    broken("no_abort", &[socket(&["chat::", "one_task::"])]),
+    // Retries, expectations, locks, roles.
+    broken("no_key_check", &[socket(&["keys::"])]),
+    broken("no_expect_check", &[socket(&["keys::", "session::"])]),
+    broken("no_lock_check", &[socket(&["lock::"])]),
+    broken("no_role_check", &[socket(&["observer::"])]),
+    broken("double_text", &[socket(&["failing::"])]),
+    // Damage is seen.
+    broken("no_hash_check", &[daemon(&["store::sqlite"])]),
+    // One daemon, one user.
+    broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),
+    broken("no_uid_check", &[socket(&["socket::another_user"])]),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::bins;
+
+    fn switches(folder: &Path, found: &mut BTreeSet<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                switches(&path, found);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let names = text.split("sabotage::is(\"").skip(1);
+                found.extend(names.map(|it| it.split('"').next().unwrap().to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn each_switch_in_the_daemon_is_in_the_table_once() {
+        let mut found = BTreeSet::new();
+        switches(&bins::workspace().join("daemon/src"), &mut found);
+        let listed: BTreeSet<String> = SABOTAGES.iter().map(|it| it.name.to_owned()).collect();
+        assert_eq!(listed, found);
+        assert_eq!(listed.len(), SABOTAGES.len());
+    }
+}
