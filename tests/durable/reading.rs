@@ -71,7 +71,7 @@ impl Reading {
         }
         let folded = plain(Value::Object(fold.snapshot(VIEW_MESSAGES)));
         let view = plain(self.view.clone());
-        if folded != view && !view.is_null() {
+        if folded != view && !self.view.is_null() {
             faults.push(format!("the fold {folded} is not the view {view}"));
         }
         faults
