@@ -138,9 +138,10 @@ pub async fn connect(path: &Path) -> Result<UnixStream, OpenError> {
         .await
         .map_err(|_| OpenError::Silent { path: path.to_owned(), pid: None })?
         .map_err(|err| match err.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                OpenError::NotRunning { path: path.to_owned() }
-            }
+            // Reset: it was killed with this connection waiting to be accepted.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset => OpenError::NotRunning { path: path.to_owned() },
             _ => unusable(err),
         })?;
     let uid = stream.peer_cred().map_err(unusable)?.uid();

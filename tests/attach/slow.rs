@@ -1,6 +1,6 @@
 //! What happens to those who do not read, and to the daemon because of them?
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::stage::Stage;
 use crate::strict::Strict;
@@ -8,6 +8,10 @@ use crate::{alone, difference, full_or_tenth, normal};
 
 /// Pieces that pass unread.
 const PIECES: u64 = 20_000;
+/// They come in so many bursts, since pieces that come together are told together.
+const BURSTS: u64 = 1_000;
+/// Bytes of a burst, so that all of them are far more than the kernel keeps for one who does not read.
+const BURST_BYTES: usize = 1_500;
 /// Followers that read nothing.
 const DEAF: usize = 16;
 /// What each of them may cost while it does not read: a queue of lines of its own, and what the
@@ -15,6 +19,15 @@ const DEAF: usize = 16;
 const DEAF_BYTES_MAX: u64 = 1024 * 1024;
 /// What an answer of this length and the memory that comes with a first use may cost.
 const ANSWER_BYTES_MAX: u64 = 12 * 1024 * 1024;
+
+/// A script of bursts, and the text that they make.
+fn bursts(bursts: u64) -> (Vec<Value>, String) {
+    let pieces = full_or_tenth(PIECES) / BURSTS;
+    let text = "wörd ".repeat(BURST_BYTES / 5 / pieces as usize);
+    let burst = [json!({"pieces": pieces, "text": text}), json!({"delay_ms": 1})];
+    let steps = burst.iter().cycle().take(2 * bursts as usize).cloned().collect();
+    (steps, text.repeat((bursts * pieces) as usize))
+}
 
 /// Followers that have begun, and read no more.
 async fn deaf(stage: &Stage) -> Vec<Strict> {
@@ -37,8 +50,9 @@ async fn who_reads_nothing_while_a_long_answer_passes_wakes_to_the_whole_of_it()
     let _alone = alone().await;
     let pieces = full_or_tenth(PIECES);
     // In two halves, so that the memory is looked at in the middle of it.
-    let half = json!({"pieces": pieces / 2, "text": "wörd {i} "});
-    let stage = Stage::new(json!([half, {"hold": "middle"}, half])).await;
+    let (half, _) = bursts(BURSTS / 2);
+    let script = [&half[..], &[json!({"hold": "middle"})], &half[..]].concat();
+    let stage = Stage::new(script.into()).await;
     let mut followers = deaf(&stage).await;
     let before = memory(&stage).await;
     let mut wire = stage.daemon().wire().await;
@@ -72,17 +86,18 @@ async fn who_reads_nothing_while_a_long_answer_passes_wakes_to_the_whole_of_it()
 async fn who_wakes_in_the_middle_of_an_answer_is_told_where_it_stands_and_goes_on_live() {
     let _alone = alone().await;
     let pieces = full_or_tenth(PIECES);
-    let stage = Stage::new(json!([{"pieces": pieces}, {"hold": "end"}, {"text": "the end"}])).await;
+    let (mut script, text) = bursts(BURSTS);
+    script.extend([json!({"hold": "end"}), json!({"text": "the end"})]);
+    let stage = Stage::new(script.into()).await;
     let mut followers = deaf(&stage).await;
     let mut wire = stage.daemon().wire().await;
     let sent = wire.say(&stage.session, "go on").await;
     stage.progress.until(pieces).await;
-    let text: String = (0..pieces).map(|it| format!("w{it} ")).collect();
     for follower in &mut followers {
-        while follower.unfinished().len() < text.len() {
+        while follower.unfinished_bytes() < text.len() {
             follower.next().await;
         }
-        assert_eq!(follower.unfinished(), text, "all of it, while it goes on");
+        assert!(follower.unfinished() == text, "all of it, while it goes on");
     }
     stage.stub.release("end").await.unwrap();
     for follower in &mut followers {

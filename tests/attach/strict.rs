@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 use sess_protocol::event::Event;
 use sess_protocol::view::View;
+use sess_tests::harness::within;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -73,6 +74,11 @@ impl Strict {
         blocks.map(String::as_str).collect()
     }
 
+    /// How long that is.
+    pub(crate) fn unfinished_bytes(&self) -> usize {
+        self.held.values().flat_map(|it| it.blocks.values()).map(String::len).sum()
+    }
+
     /// Leaves, and comes back by its cursor with the next line it wants.
     pub(crate) fn leave(&mut self) {
         self.link = None;
@@ -83,7 +89,7 @@ impl Strict {
     /// Connects where it is not, then takes one line. Nothing when it only connected.
     pub(crate) async fn next(&mut self) {
         let Some(link) = &mut self.link else { return self.connect().await };
-        let line = link.lines.next_line().await.ok().flatten();
+        let line = within("a line", link.lines.next_line()).await.ok().flatten();
         let Some(line) = line else {
             assert!(self.door.may_close, "the daemon closed a connection that it serves");
             let starts = link.starts;

@@ -1,10 +1,14 @@
 //! What happens between a request and its answer?
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use sess_tests::harness::table::{bytes, text};
 use sess_tests::harness::{Daemon, Wire, asked, said, stub, until_asked, until_held};
 use sess_tests::stub::{How, Stub, What};
 
+/// Far less than any deadline of a model, far more than a slow machine needs.
+const AT_ONCE: Duration = Duration::from_secs(10);
 /// Requests that wait in one session's queue.
 const QUEUE_MAX: usize = 25;
 
@@ -194,6 +198,7 @@ async fn a_queue_takes_25_and_refuses_one_more() {
 #[tokio::test]
 async fn a_cancelled_task_frees_the_session_and_keeps_what_was_said() {
     let (stub, _daemon, mut wire, session, first) = held().await;
+    let begin = Instant::now();
     let cancelled = wire.ok("task/cancel", json!({"task": first["task"]})).await;
     assert_eq!(cancelled["task"]["status"], "cancelled");
     assert_eq!(cancelled["task"]["reason"], "user");
@@ -201,6 +206,7 @@ async fn a_cancelled_task_frees_the_session_and_keeps_what_was_said() {
     stub.wait_for(|it| matches!(it.what, What::Ended { how: How::Disconnected, .. }))
         .await
         .unwrap();
+    assert!(begin.elapsed() < AT_ONCE, "it was left to a deadline");
     assert_eq!(wire.texts(&session).await, ["first", "begun "]);
     let next = wire.turn(&session, "next").await;
     assert_eq!(next["task"]["status"], "completed");

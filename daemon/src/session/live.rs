@@ -11,8 +11,8 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::Handle;
 use super::actor::{Actor, Parts};
-use super::recovery;
 use super::command::{Command, ConnectionId};
+use super::recovery;
 use super::state::State;
 use crate::shared::Shared;
 use crate::store::{Hash, Loaded, StoreError};

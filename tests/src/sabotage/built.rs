@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::suite::{self, Found};
 use super::table::Suite;
 use crate::bins;
+use crate::harness::daemon::SABOTAGE_VARIABLE;
 
 /// The feature of the daemon with which promises can be broken.
 const FEATURE: &str = "sess-daemon/sabotage";
@@ -57,8 +58,8 @@ impl Built {
             .env(bins::BIN_DIR_VARIABLE, &self.programs)
             .env("SESS_TENTH", "1")
             .env("RUST_BACKTRACE", "0")
-            .env_remove("SESS_SABOTAGE")
-            .envs(broken.map(|it| ("SESS_SABOTAGE", it)));
+            .env_remove(SABOTAGE_VARIABLE)
+            .envs(broken.map(|it| (SABOTAGE_VARIABLE, it)));
         suite::run(command, time)
     }
 }

@@ -77,20 +77,20 @@ pub(super) const SABOTAGES: [Sabotage; 22] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[daemon(&["store::"])]),
     broken("synchronous_normal", &[daemon(&["store::sqlite"])]),
-    broken("tell_before_save", &[]),
+    broken("tell_before_save", &[attach(&["refused::"])]),
     broken("no_partial", &[attach(&["kept::"])]),
     // Attach at any moment.
     broken("follow_off_by_one", &[socket(&["follow::"])]),
     broken("lost_live", &[socket(&["follow::"])]),
-    broken("lossy_feed", &[attach(&["slow::"])]),
+    broken("lossy_feed", &[attach(&["slow::who_wakes"])]),
     broken("no_cursor_check", &[socket(&["follow::"])]),
     // One task, in order.
-    broken("two_tasks", &[socket(&["one_task::"])]),
+    broken("two_tasks", &[socket(&["chat::"])]),
     broken("unbounded_queue", &[socket(&["one_task::", "chat::"])]),
     broken("queue_backwards", &[socket(&["one_task::", "chat::"])]),
     broken("no_requeue", &[socket(&["restart::"])]),
     broken("no_settling", &[socket(&["restart::"])]),
-    broken("no_abort", &[socket(&["chat::", "one_task::"])]),
+    broken("no_abort", &[socket(&["chat::"])]),
     // Retries, expectations, locks, roles.
     broken("no_key_check", &[socket(&["keys::"])]),
     broken("no_expect_check", &[socket(&["keys::", "session::"])]),
