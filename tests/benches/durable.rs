@@ -40,7 +40,8 @@ fn one_client(bench: &mut Bench, client: &mut Client, plan: &Plan) -> Result<()>
     let waiting = paused(client, rounds.div_ceil(QUEUE_MAX))?;
     for round in 0..rounds {
         let title = format!("title {round}");
-        update.time(|| client.call("session/update", &json!({"session": session, "title": title})))?;
+        update
+            .time(|| client.call("session/update", &json!({"session": session, "title": title})))?;
         commit.time(|| bare.commit())?;
         let params = said(&waiting[round / QUEUE_MAX]);
         send.time(|| client.call("chat/send", &params))?;
