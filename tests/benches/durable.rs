@@ -73,7 +73,7 @@ fn rate(client: &mut Client, sessions: usize, sends: usize) -> Result<f64> {
     let mut due = 0;
     let mut free: Vec<usize> = (0..sessions).collect();
     loop {
-        for slot in free.drain(..).collect::<Vec<_>>() {
+        for slot in std::mem::take(&mut free) {
             if sent_by[slot] < sends {
                 let session = &all[slot + sessions * (sent_by[slot] / QUEUE_MAX)];
                 owner.insert(client.send("chat/send", &said(session))?, slot);
