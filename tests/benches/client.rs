@@ -59,7 +59,10 @@ impl Client {
             }
             let mut answer: Value = serde_json::from_slice(line)?;
             ensure!(answer["error"].is_null(), "refused: {}", answer["error"]);
-            return Ok((answer["id"].as_u64().context("an answer to nobody")?, answer["result"].take()));
+            return Ok((
+                answer["id"].as_u64().context("an answer to nobody")?,
+                answer["result"].take(),
+            ));
         }
     }
 

@@ -34,7 +34,8 @@ impl Http {
             "messages": [{"role": "user", "content": "hello, how are you?"}],
         })
         .to_string();
-        let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: stub\r\ncontent-type: application/json";
+        let head =
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: stub\r\ncontent-type: application/json";
         let request = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         self.stream.write_all(request.as_bytes())?;
         self.read.clear();

@@ -40,7 +40,8 @@ fn one_client(bench: &mut Bench, client: &mut Client, plan: &Plan) -> Result<()>
     let waiting = paused(client, rounds.div_ceil(QUEUE_MAX))?;
     for round in 0..rounds {
         let title = format!("title {round}");
-        update.time(|| client.call("session/update", &json!({"session": session, "title": title})))?;
+        update
+            .time(|| client.call("session/update", &json!({"session": session, "title": title})))?;
         commit.time(|| bare.commit())?;
         let params = said(&waiting[round / QUEUE_MAX]);
         send.time(|| client.call("chat/send", &params))?;
@@ -72,7 +73,7 @@ fn rate(client: &mut Client, sessions: usize, sends: usize) -> Result<f64> {
     let mut due = 0;
     let mut free: Vec<usize> = (0..sessions).collect();
     loop {
-        for slot in free.drain(..).collect::<Vec<_>>() {
+        for slot in std::mem::take(&mut free) {
             if sent_by[slot] < sends {
                 let session = &all[slot + sessions * (sent_by[slot] / QUEUE_MAX)];
                 owner.insert(client.send("chat/send", &said(session))?, slot);

@@ -33,9 +33,10 @@ fn lists(bench: &mut Bench) -> Result<()> {
     let plan = bench.plan();
     let daemon = bench.start(&plan);
     let mut client = Client::connect(&plan.socket())?;
-    for (count, what) in
-        [(1_000, ("list 50 of 1,000 sessions", "ms")), (9_000, ("list 50 of 10,000 sessions", "ms"))]
-    {
+    for (count, what) in [
+        (1_000, ("list 50 of 1,000 sessions", "ms")),
+        (9_000, ("list 50 of 10,000 sessions", "ms")),
+    ] {
         client.sessions(count, MODEL)?;
         let mut list = Samples::new();
         for _ in 0..bench.rounds(100) {

@@ -44,7 +44,10 @@ fn is_kept(bench: &Bench, pieces: usize) -> Result<bool> {
     while !String::from_utf8_lossy(client.line()?).contains(&last) {}
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
     bench.runtime.block_on(daemon.kill());
-    let due: String = bench.runtime.block_on(bench.stub.log_since(since))?.into_iter()
+    let due: String = bench
+        .runtime
+        .block_on(bench.stub.log_since(since))?
+        .into_iter()
         .filter(|it| u128::from(it.at_us + LOST_US) <= now)
         .filter_map(|it| match it.what {
             What::Piece { text, .. } => Some(text),

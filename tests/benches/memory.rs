@@ -36,14 +36,19 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 /// What a session takes that is loaded and that nobody uses.
-fn loaded(bench: &mut Bench, daemon: &sess_tests::harness::Daemon, client: &mut Client) -> Result<()> {
+fn loaded(
+    bench: &mut Bench,
+    daemon: &sess_tests::harness::Daemon,
+    client: &mut Client,
+) -> Result<()> {
     let listed = client.call("session/list", &json!({ "limit": SESSIONS }))?;
     let sessions: Vec<&Value> =
         listed["sessions"].as_array().into_iter().flatten().map(|it| &it["id"]).collect();
     // The first ones also pay for what all share: statements, buffers, pages of the database.
     let (first, rest) = sessions.split_at(SESSIONS / 2);
     let load = |client: &mut Client, some: &[&Value]| -> Result<()> {
-        some.iter().try_for_each(|it| client.call("session/get", &json!({ "session": it })).map(drop))?;
+        some.iter()
+            .try_for_each(|it| client.call("session/get", &json!({ "session": it })).map(drop))?;
         some.iter().try_for_each(|it| {
             client.call("session/follow", &json!({"session": it, "messages": 0}))?;
             client.call("session/unfollow", &json!({ "session": it })).map(drop)
@@ -53,7 +58,12 @@ fn loaded(bench: &mut Bench, daemon: &sess_tests::harness::Daemon, client: &mut 
     let before = rss_bytes(daemon.pid())?;
     load(client, rest)?;
     let each = (rss_bytes(daemon.pid())? - before) / rest.len() as f64;
-    bench.report.add(("a loaded idle session of 10 turns", "bytes"), None, each, Bar::AtMost(20_000.0));
+    bench.report.add(
+        ("a loaded idle session of 10 turns", "bytes"),
+        None,
+        each,
+        Bar::AtMost(20_000.0),
+    );
     Ok(())
 }
 

@@ -50,7 +50,8 @@ impl Report {
             println!("| {} |", row.cells().join(" | "));
         }
         let judged = self.0.iter().filter_map(Row::ratio);
-        let (all, met) = judged.fold((0, 0), |(all, met), it| (all + 1, met + usize::from(it <= 1.0)));
+        let (all, met) =
+            judged.fold((0, 0), |(all, met), it| (all + 1, met + usize::from(it <= 1.0)));
         println!("\n{met} of {all} bars met");
     }
 

@@ -130,12 +130,7 @@ fn hear(bytes: &[u8], heard: &mut HashMap<u64, u64>) {
     }
 }
 
-fn delays(
-    bench: &Bench,
-    since: u64,
-    heard: &HashMap<u64, u64>,
-    into: &mut Samples,
-) -> Result<()> {
+fn delays(bench: &Bench, since: u64, heard: &HashMap<u64, u64>, into: &mut Samples) -> Result<()> {
     for entry in bench.runtime.block_on(bench.stub.log_since(since))? {
         if let What::Piece { index, .. } = entry.what {
             let at = heard.get(&index).with_context(|| format!("piece {index} never came"))?;
