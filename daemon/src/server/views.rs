@@ -88,17 +88,9 @@ pub(super) async fn page_of(
         Error::not_found("message", &bound.to_string())
     })?;
     let newer = page.after.is_some();
-    let mut bytes = 0;
-    let fits = |it: &&Box<RawValue>| {
-        bytes += it.get().len() + 1;
-        bytes <= ANSWER_BYTES_MAX
-    };
     let count = found.messages.len();
-    let fit = if newer {
-        found.messages.iter().take_while(fits).count()
-    } else {
-        found.messages.iter().rev().take_while(fits).count()
-    };
+    let sizes = found.messages.iter().map(|it| it.get().len() + 1);
+    let fit = if newer { fitting(sizes) } else { fitting(sizes.rev()) };
     let fit = fit.max(1).min(count);
     if fit < count {
         found.more = true;
@@ -109,6 +101,15 @@ pub(super) async fn page_of(
         }
     }
     Ok(found)
+}
+
+/// How many of these sizes fit in an answer.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let sums = sizes.scan(0, |sum, size| {
+        *sum += size;
+        Some(*sum)
+    });
+    sums.take_while(|it| *it <= ANSWER_BYTES_MAX).count()
 }
 
 /// A list of raw JSON as JSON.

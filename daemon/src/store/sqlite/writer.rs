@@ -2,7 +2,7 @@
 //! answers all.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
@@ -14,6 +14,10 @@ use crate::store::{Commit, PartialPiece, StoreError};
 
 /// Jobs in one transaction.
 const BATCH_JOBS_MAX: usize = 256;
+/// What part of the last batch's time the next one may wait for those who come back.
+const GATHER_PART: u32 = 4;
+/// The longest that it waits for them.
+const GATHER_MAX: Duration = Duration::from_millis(2);
 /// Silence after which the log of SQLite is copied into the database.
 const IDLE_MS: u64 = 500;
 
@@ -61,6 +65,9 @@ pub(super) struct Writer {
     conn: Connection,
     keeper: Keeper,
     failed: watch::Sender<Option<String>>,
+    /// How many jobs the last batch had, and how long it took.
+    last_jobs: usize,
+    last_took: Duration,
 }
 
 impl Writer {
@@ -70,7 +77,7 @@ impl Writer {
         keeper: Keeper,
         failed: watch::Sender<Option<String>>,
     ) -> Self {
-        Self { conn, keeper, failed }
+        Self { conn, keeper, failed, last_jobs: 0, last_took: Duration::ZERO }
     }
 
     /// Works until told to close, or until nobody is left who could ask.
@@ -93,14 +100,33 @@ impl Writer {
             };
             let Some(first) = first else { return };
             idle = false;
-            let batch = std::iter::once(first).chain(jobs.try_iter()).take(BATCH_JOBS_MAX);
-            if let Some(close) = self.batch(batch.collect()) {
+            if let Some(close) = self.batch(self.gathered(first, jobs)) {
                 let done = self.close();
                 // Whoever asked may be gone; the store is closed all the same.
                 let _ = close.send(done);
                 return;
             }
         }
+    }
+
+    /// The jobs of the next batch: all that wait. Those who were just answered together come back
+    /// together, so it waits a little for as many as last time, a part of what their fsync costs.
+    /// One who writes alone never waits.
+    fn gathered(&self, first: Waiting, jobs: &Receiver<Waiting>) -> Vec<Waiting> {
+        let mut batch = vec![first];
+        let until = Instant::now() + (self.last_took / GATHER_PART).min(GATHER_MAX);
+        while batch.len() < BATCH_JOBS_MAX {
+            let next = match jobs.try_recv() {
+                Ok(job) => Some(job),
+                Err(_) if batch.len() >= self.last_jobs => None,
+                Err(_) => jobs.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+            };
+            match next {
+                Some(job) => batch.push(job),
+                None => break,
+            }
+        }
+        batch
     }
 
     /// Does a batch and answers it; gives back the one who asked to close, if one did.
@@ -119,6 +145,8 @@ impl Writer {
             return close;
         }
         let poisoned = self.failed.borrow().clone();
+        let began = Instant::now();
+        self.last_jobs = jobs.len();
         let ending = match poisoned {
             Some(text) => Ending::Unknown(text),
             None if crate::sabotage::is("answer_before_commit") => {
@@ -127,6 +155,7 @@ impl Writer {
             }
             None => self.transaction(&jobs),
         };
+        self.last_took = began.elapsed();
         match ending {
             Ending::Stored(results) => {
                 answer(answers, results);
