@@ -122,7 +122,7 @@ async fn serve(
 }
 
 /// Sessions come to their end, then connections, then the store.
-async fn stop(shared: &Shared, store: &dyn Store) {
+pub async fn stop(shared: &Shared, store: &dyn Store) {
     shared.stop.begin(DRAIN);
     shared.actors.close();
     let ends = shared.stop.deadline().map_or(SESSIONS_END, |it| {
