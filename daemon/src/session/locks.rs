@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use serde_json::json;
+use tokio::time::Instant;
 use sess_protocol::error::Error;
 use sess_protocol::event::ReleaseReason;
 use sess_protocol::id::LockId;
@@ -18,6 +19,8 @@ const WAITERS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct LockLine {
     holder: Option<ConnectionId>,
+    /// When the end of a lock whose connection is gone is tried to be saved anew.
+    release_at: Option<Instant>,
     waiters: VecDeque<Waiter>,
 }
 
@@ -34,9 +37,20 @@ impl LockLine {
         self.holder.is_none() && self.waiters.is_empty()
     }
 
+    /// When a lock whose connection is gone must end.
+    pub(super) fn release_at(&self) -> Option<Instant> {
+        self.release_at
+    }
+
+    /// Nobody holds any more.
+    fn let_go(&mut self) {
+        self.holder = None;
+        self.release_at = None;
+    }
+
     /// Answers all who wait with this error.
     pub(super) fn end(&mut self, error: &Error) {
-        self.holder = None;
+        self.let_go();
         for waiter in self.waiters.drain(..) {
             let _ = waiter.reply.send(Err(error.clone()));
         }
@@ -100,7 +114,7 @@ impl Actor {
         let answer = json!({ "released": true, "seq": change.state.seq() }).to_string();
         let outcome = self.settle(change, With::default(), origin, answer).await;
         if outcome.is_ok() {
-            self.locks.holder = None;
+            self.locks.let_go();
         }
         outcome
     }
@@ -108,9 +122,17 @@ impl Actor {
     async fn unlock(&mut self, why: ReleaseReason, by: Option<&sess_protocol::things::By>) {
         let mut change = self.change();
         change.release(why, by);
-        if self.record(change, With::default()).await.is_ok() {
-            self.locks.holder = None;
+        match self.record(change, With::default()).await {
+            Ok(()) => self.locks.let_go(),
+            // Nobody is left who could release it: the session must not stay held.
+            Err(_) => self.locks.release_at = Some(self.save_again_at()),
         }
+    }
+
+    /// Ends a lock whose connection is gone, where that could not be saved at first.
+    pub(super) async fn release_gone(&mut self) {
+        self.unlock(ReleaseReason::Disconnected, None).await;
+        self.pass_lock_on().await;
     }
 
     /// Gives a lock that is free to the first who still waits for it.
