@@ -125,7 +125,8 @@ async fn serve(
 }
 
 /// Sessions come to their end, then connections, then the store.
-async fn stop(shared: &Shared, store: &dyn Store) {
+pub async fn stop(shared: &Shared, store: &dyn Store) {
+    shared.stop.begin(DRAIN);
     shared.actors.close();
     let ends = shared.stop.deadline().map_or(SESSIONS_END, |it| {
         it.saturating_duration_since(tokio::time::Instant::now()) + SESSIONS_END

@@ -10,6 +10,8 @@ pub trait World: Send + Sync + std::fmt::Debug {
     fn random(&self) -> u128;
     /// 128 bits that grow with time, for all other ids.
     fn ordered(&self) -> u128;
+    /// The number of the daemon's process.
+    fn process(&self) -> u32;
 }
 
 /// The world outside.
@@ -27,5 +29,9 @@ impl World for RealWorld {
 
     fn ordered(&self) -> u128 {
         uuid::Uuid::now_v7().as_u128()
+    }
+
+    fn process(&self) -> u32 {
+        std::process::id()
     }
 }

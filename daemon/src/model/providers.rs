@@ -138,6 +138,14 @@ impl Providers {
         Providers { environment: self.environment.clone(), known }
     }
 
+    /// These providers and one more, whose model was made elsewhere.
+    #[must_use]
+    pub fn and(mut self, name: &str, model: Arc<dyn Model>) -> Self {
+        let entry = Entry { provider: plain(Kind::Echo), model: Ok(model) };
+        self.known.insert(name.to_owned(), entry);
+        self
+    }
+
     /// The model called `provider/model`, and the provider's own name for it.
     pub fn find(&self, name: &str) -> Result<(Arc<dyn Model>, String), Refusal> {
         let (provider, model) = name

@@ -1,12 +1,12 @@
 //! One client as the daemon knows it: who it is, what it may do, what it holds and follows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sess_protocol::id::SessionId;
 use sess_protocol::methods::Role;
 use sess_protocol::things::By;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::params::Common;
@@ -47,8 +47,8 @@ pub struct Client {
     /// Its lines out.
     pub out: mpsc::Sender<Line>,
     told: Mutex<Told>,
-    follows: Mutex<HashMap<SessionId, Follow>>,
-    held: Mutex<HashSet<SessionId>>,
+    follows: Mutex<BTreeMap<SessionId, Follow>>,
+    held: Mutex<BTreeSet<SessionId>>,
 }
 
 /// What a client told of itself.
@@ -66,6 +66,8 @@ pub struct Follow {
     pub id: u64,
     /// Its job.
     pub job: JoinHandle<()>,
+    /// Comes when its request is answered.
+    pub answered: oneshot::Receiver<()>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -138,18 +140,21 @@ impl Client {
     /// Ends the follow of a session: nothing of it is sent from here on.
     pub async fn unfollow(&self, shared: &Shared, session: SessionId) {
         let follow = lock(&self.follows).remove(&session);
-        if let Some(follow) = follow {
+        if let Some(mut follow) = follow {
+            // Every request is answered: a job that ended without a word has answered, too.
+            let _ = (&mut follow.answered).await;
             end(shared, session, follow).await;
         }
     }
 
     /// Ends all that rests on the connection.
     pub async fn gone(&self, shared: &Shared) {
-        let follows: Vec<(SessionId, Follow)> = lock(&self.follows).drain().collect();
+        let follows: Vec<(SessionId, Follow)> =
+            std::mem::take(&mut *lock(&self.follows)).into_iter().collect();
         for (session, follow) in follows {
             end(shared, session, follow).await;
         }
-        let held: Vec<SessionId> = lock(&self.held).drain().collect();
+        let held: Vec<SessionId> = std::mem::take(&mut *lock(&self.held)).into_iter().collect();
         shared.sessions.connection_gone(self.connection, &held).await;
     }
 }

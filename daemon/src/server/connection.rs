@@ -7,9 +7,9 @@ use sess_protocol::envelope::{REQUESTS_MAX, error_line, result_line};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::line::{BadLine, Incoming, decode, too_long};
 use sess_protocol::things::By;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::client::{Client, Line, OUT_LINES_MAX};
@@ -28,9 +28,25 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// When to ask again after too many requests at a time, in milliseconds.
 const RETRY_MS: u64 = 100;
 
+/// The end of a connection that a client's lines come from.
+pub trait ReadEnd: AsyncRead + Unpin + Send + Sync + 'static {
+    /// Whether the client has closed both ways, so that nobody is there to read.
+    fn is_gone(&self) -> impl Future<Output = bool> + Send;
+}
+
+impl ReadEnd for OwnedReadHalf {
+    async fn is_gone(&self) -> bool {
+        let stream: &UnixStream = self.as_ref();
+        stream.ready(Interest::WRITABLE).await.is_ok_and(|it| it.is_write_closed())
+    }
+}
+
 /// Serves one client until it leaves.
-pub async fn serve(router: Router, stream: UnixStream, connection: ConnectionId, by: By) {
-    let (read, write) = stream.into_split();
+pub async fn serve<R, W>(router: Router, (read, write): (R, W), connection: ConnectionId, by: By)
+where
+    R: ReadEnd,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
     let (out, lines) = mpsc::channel(OUT_LINES_MAX);
     let client = Arc::new(Client::new(connection, by, out));
     let shared = Arc::clone(router.shared());
@@ -42,6 +58,7 @@ pub async fn serve(router: Router, stream: UnixStream, connection: ConnectionId,
         places: Arc::new(Semaphore::new(REQUESTS_MAX)),
     };
     tokio::select! {
+        biased;
         () = reading.serve() => reading.give_answers().await,
         () = shared.stop.finished() => {}
     }
@@ -51,15 +68,15 @@ pub async fn serve(router: Router, stream: UnixStream, connection: ConnectionId,
     let _ = writer.await;
 }
 
-struct Reading {
+struct Reading<R> {
     router: Router,
     client: Arc<Client>,
-    lines: Lines<OwnedReadHalf>,
+    lines: Lines<R>,
     /// One place for each request that has no answer yet.
     places: Arc<Semaphore>,
 }
 
-impl Reading {
+impl<R: ReadEnd> Reading<R> {
     /// Reads and serves until the client says no more or takes no more.
     async fn serve(&mut self) {
         loop {
@@ -124,7 +141,7 @@ impl Reading {
         let over = tokio::time::sleep(HALF_CLOSED);
         tokio::pin!(over);
         loop {
-            if self.is_gone().await {
+            if self.lines.reader().is_gone().await {
                 return;
             }
             tokio::select! {
@@ -135,12 +152,6 @@ impl Reading {
                 () = tokio::time::sleep(LOOK) => {}
             }
         }
-    }
-
-    /// Whether the client has closed both ways, so that nobody is there to read.
-    async fn is_gone(&self) -> bool {
-        let stream: &UnixStream = self.lines.reader().as_ref();
-        stream.ready(Interest::WRITABLE).await.is_ok_and(|it| it.is_write_closed())
     }
 }
 
@@ -168,7 +179,7 @@ fn no_room(kept: &[u8]) -> BadLine {
 }
 
 /// Writes lines, as many together as wait together.
-async fn write_lines(mut to: OwnedWriteHalf, mut lines: mpsc::Receiver<Line>) {
+async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<Line>) {
     let mut buffer = Vec::new();
     let mut ends = false;
     while let Some(line) = lines.recv().await {
@@ -190,7 +201,7 @@ async fn write_lines(mut to: OwnedWriteHalf, mut lines: mpsc::Receiver<Line>) {
 }
 
 /// Writes all of it; gives up on a client that takes no byte for too long.
-async fn write_all(to: &mut OwnedWriteHalf, mut bytes: &[u8]) -> bool {
+async fn write_all(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match tokio::time::timeout(STUCK, to.write(bytes)).await {
             Ok(Ok(written)) if written > 0 => bytes = &bytes[written..],

@@ -7,7 +7,7 @@ use sess_protocol::envelope::{Id, error_line, notification_line, result_line};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::id::SessionId;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::client::{Client, Follow, Line};
 use super::router::Router;
@@ -58,13 +58,14 @@ impl FollowAsk {
             seq: 0,
             ahead: Vec::new(),
         };
+        let (answers, answered) = oneshot::channel();
         // The job holds no part of the client: it ends with it.
         let handle = shared.tracker.spawn(async move {
-            if job.begin(self, id, place).await.is_some() {
+            if job.begin(self, id, place, answers).await.is_some() {
                 job.go_on().await;
             }
         });
-        client.follows(session, Follow { id: follow, job: handle });
+        client.follows(session, Follow { id: follow, job: handle, answered });
     }
 }
 
@@ -86,12 +87,21 @@ type Feed = mpsc::Receiver<crate::session::followers::Told>;
 
 impl Job {
     /// Answers the request, then sends what it begins with. `None` when there is nobody to follow.
-    async fn begin(&mut self, ask: FollowAsk, id: Id, place: OwnedSemaphorePermit) -> Option<()> {
+    async fn begin(
+        &mut self,
+        ask: FollowAsk,
+        id: Id,
+        place: OwnedSemaphorePermit,
+        answered: oneshot::Sender<()>,
+    ) -> Option<()> {
         match self.answer(&ask, &id).await {
             Ok((line, joined, feed)) => {
                 self.out.send(Line::Own(line)).await.ok()?;
-                // The request is answered: a connection may follow more sessions than it may ask for at once.
+                // The request is answered: a connection may follow more sessions than it may ask for
+                // at once.
                 drop(place);
+                // Nobody may wait for it.
+                let _ = answered.send(());
                 self.seq = ask.after.unwrap_or(joined.now.seq);
                 let live = joined.live.filter(|_| ask.after.is_some());
                 self.serve(joined.now.seq, live, feed).await
@@ -145,7 +155,8 @@ impl Job {
     async fn mark(&self, seq: u64) -> Result<String, Error> {
         let mark = self.shared.store.mark(self.session, seq).await;
         let mark = mark.map_err(|err| self.shared.refusal(err))?;
-        mark.ok_or_else(|| Error::new(Kind::Conflict, "the session ends before this cursor"))
+        // The cursor was looked at before: only a deletion takes what it stands behind away.
+        mark.ok_or_else(|| Error::not_found("session", &self.session.to_string()))
     }
 
     /// Joins the session: everything behind the moment of it comes by the feed.
@@ -258,7 +269,9 @@ pub async fn place_of(
         return Ok(seq);
     }
     let stands = shared.store.mark(session, seq).await.map_err(|err| shared.refusal(err))?;
-    if stands.as_deref() != Some(mark) {
+    // The session has so many events: only its deletion takes one away.
+    let stands = stands.ok_or_else(|| Error::not_found("session", &session.to_string()))?;
+    if stands != mark {
         return Err(conflict("what it stood behind is not what lies there"));
     }
     Ok(seq)

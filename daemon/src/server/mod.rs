@@ -74,7 +74,7 @@ fn welcome(router: &Router, stream: UnixStream, connection: u64) {
     };
     let router = router.clone();
     shared.tracker.spawn(async move {
-        connection::serve(router, stream, connection, by).await;
+        connection::serve(router, stream.into_split(), connection, by).await;
         drop(counted);
     });
 }

@@ -1,6 +1,6 @@
 //! All sessions at a glance: each whole when it changes, at most four times a second.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub(super) async fn begin(shared: Arc<Shared>, out: mpsc::Sender<Line>, limit: u
     // Listening begins first: what changes while the list is read is told behind it.
     let changes = shared.changes.subscribe();
     let sessions = list(&shared, limit).await?;
-    let watch = Watch { shared: Arc::clone(&shared), out, limit, told: HashMap::new() };
+    let watch = Watch { shared: Arc::clone(&shared), out, limit, told: BTreeMap::new() };
     shared.tracker.spawn(watch.run(changes));
     Ok(json!({ "sessions": sessions, "approvals": [] }).to_string())
 }
@@ -63,7 +63,7 @@ struct Watch {
     out: mpsc::Sender<Line>,
     limit: u32,
     /// When each session was told last, and whether it changed since.
-    told: HashMap<SessionId, (Instant, bool)>,
+    told: BTreeMap<SessionId, (Instant, bool)>,
 }
 
 impl Watch {
@@ -71,6 +71,7 @@ impl Watch {
         loop {
             let due = self.told.values().filter(|it| it.1).map(|it| it.0 + EACH).min();
             let changed = tokio::select! {
+                biased;
                 changed = changes.recv() => changed,
                 () = self.out.closed() => return,
                 () = self.shared.stop.finished() => return,

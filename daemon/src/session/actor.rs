@@ -54,6 +54,8 @@ pub struct Actor {
     /// The connection that made an ephemeral session.
     pub(super) creator: Option<ConnectionId>,
     last_use: Instant,
+    /// Not before this moment is the next task started: the last try was not saved.
+    pub(super) start_at: Option<Instant>,
     stopping: bool,
     ended: bool,
 }
@@ -83,6 +85,7 @@ enum Wake {
     Command(Option<Command>),
     Step(Option<crate::task::Step>),
     Keep,
+    Release,
     Slot(Slot),
     Idle,
     Stop,
@@ -108,6 +111,7 @@ impl Actor {
             waiters: Vec::new(),
             creator: None,
             last_use: Instant::now(),
+            start_at: None,
             stopping: false,
             ended: false,
         };
@@ -121,7 +125,6 @@ impl Actor {
             match wake {
                 Wake::Command(Some(command)) => {
                     self.last_use = Instant::now();
-                    self.free_abandoned().await;
                     self.on_command(command).await;
                 }
                 Wake::Command(None) => self.ended = true,
@@ -133,6 +136,7 @@ impl Actor {
                     self.keep_partial().await;
                     self.stop_if_done();
                 }
+                Wake::Release => self.release_gone().await,
                 Wake::Slot(slot) => self.start_next(slot).await,
                 Wake::Idle => self.retire_if_unused(),
                 Wake::Stop => self.on_stop(),
@@ -151,16 +155,18 @@ impl Actor {
         if keep_at.is_some_and(|it| it <= Instant::now()) {
             return Wake::Keep;
         }
+        let release_at = self.locks.release_at();
         let shared = Arc::clone(&self.shared);
         let deadline = shared.stop.deadline().filter(|_| self.stopping);
-        let stopping = self.stopping;
+        let (stopping, start_at) = (self.stopping, self.start_at);
         let is_running = self.run.is_some();
         tokio::select! {
             biased;
             command = self.mailbox.recv() => Wake::Command(command),
             step = next_step(self.run.as_mut()) => Wake::Step(step),
             () = at(keep_at) => Wake::Keep,
-            slot = shared.slots.take(), if wants_slot => Wake::Slot(slot),
+            () = at(release_at) => Wake::Release,
+            slot = slot_from(start_at, &shared), if wants_slot => Wake::Slot(slot),
             () = ends(&shared, self.state.id), if !stopping => Wake::Stop,
             () = at(deadline) => Wake::Deadline,
             () = tokio::time::sleep_until(idle_at), if !is_running => Wake::Idle,
@@ -330,13 +336,14 @@ impl Actor {
 
     /// Deletes the session: a fact of the global log, whose commit takes everything here away.
     pub(super) async fn delete(&mut self, origin: Origin, reply: Reply) {
-        self.run = None;
         let deleted = SessionDeleted { deleted: self.state.id, backups: Vec::new() };
         let outcome = self.shared.append_global(deleted.clone().into(), origin.clone()).await;
         if outcome.is_err() {
+            // Nothing is deleted, and the task at work goes on.
             let _ = reply.send(outcome);
             return;
         }
+        self.run = None;
         self.ended = true;
         self.mailbox.close();
         self.shared.sessions.remove(self.state.id);
@@ -412,6 +419,14 @@ async fn ends(shared: &Shared, id: SessionId) {
     } else {
         shared.stop.stopping().await;
     }
+}
+
+/// One more task may run, from a moment on.
+async fn slot_from(moment: Option<Instant>, shared: &Shared) -> Slot {
+    if let Some(moment) = moment {
+        tokio::time::sleep_until(moment).await;
+    }
+    shared.slots.take().await
 }
 
 async fn at(moment: Option<Instant>) {

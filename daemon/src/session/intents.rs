@@ -245,7 +245,7 @@ impl Actor {
         }
         let origin = Origin {
             connection,
-            by: By { client: "sessd".to_owned(), pid: std::process::id() },
+            by: By { client: "sessd".to_owned(), pid: self.shared.world.process() },
             key: None,
             expect_seq: None,
             expect_head: None,

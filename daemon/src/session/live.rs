@@ -69,10 +69,15 @@ impl Sessions {
     /// A session, from memory or from disk.
     ///
     /// # Errors
-    /// It is not there, or the store cannot read it.
+    /// It is not there, the store cannot read it, or the daemon stops.
     pub async fn get(&self, shared: &Arc<Shared>, id: SessionId) -> Result<Handle, Error> {
         if let Some(handle) = self.live(id) {
             return Ok(handle);
+        }
+        // Nothing begins while the daemon stops: a follower whose session has ended for good would
+        // bring it back, again and again. The log of facts of no session goes on to the end.
+        if shared.stop.is_stopping() && id != SessionId::GLOBAL {
+            return Err(shared.going_down());
         }
         let lane = usize::try_from(id.0 % LOADING_LANES as u128).expect("a lane is small");
         let _one_load_at_a_time = self.loading[lane].lock().await;

@@ -6,6 +6,7 @@ use serde_json::json;
 use sess_protocol::error::Error;
 use sess_protocol::event::ReleaseReason;
 use sess_protocol::id::LockId;
+use tokio::time::Instant;
 
 use super::actor::{Actor, With};
 use super::command::{ConnectionId, Origin, Outcome, Reply};
@@ -18,9 +19,9 @@ const WAITERS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct LockLine {
     holder: Option<ConnectionId>,
+    /// When the end of a lock whose connection is gone is tried to be saved anew.
+    release_at: Option<Instant>,
     waiters: VecDeque<Waiter>,
-    /// Whether the holder is gone but that could not be saved yet.
-    abandoned: bool,
 }
 
 #[derive(Debug)]
@@ -36,9 +37,20 @@ impl LockLine {
         self.holder.is_none() && self.waiters.is_empty()
     }
 
+    /// When a lock whose connection is gone must end.
+    pub(super) fn release_at(&self) -> Option<Instant> {
+        self.release_at
+    }
+
+    /// Nobody holds any more.
+    fn let_go(&mut self) {
+        self.holder = None;
+        self.release_at = None;
+    }
+
     /// Answers all who wait with this error.
     pub(super) fn end(&mut self, error: &Error) {
-        self.holder = None;
+        self.let_go();
         for waiter in self.waiters.drain(..) {
             let _ = waiter.reply.send(Err(error.clone()));
         }
@@ -84,7 +96,7 @@ impl Actor {
         }
         // Nobody may be there any more to hold it.
         if reply.send(outcome).is_err() && granted {
-            self.unlock(ReleaseReason::Disconnected).await;
+            self.unlock(ReleaseReason::Disconnected, None).await;
         }
     }
 
@@ -103,26 +115,25 @@ impl Actor {
         let answer = json!({ "released": true, "seq": change.state.seq() }).to_string();
         let outcome = self.settle(change, With::default(), origin, answer).await;
         if outcome.is_ok() {
-            self.locks.holder = None;
+            self.locks.let_go();
         }
         outcome
     }
 
-    async fn unlock(&mut self, why: ReleaseReason) {
+    async fn unlock(&mut self, why: ReleaseReason, by: Option<&sess_protocol::things::By>) {
         let mut change = self.change();
-        change.release(why, None);
-        if self.record(change, With::default()).await.is_ok() {
-            self.locks.holder = None;
+        change.release(why, by);
+        match self.record(change, With::default()).await {
+            Ok(()) => self.locks.let_go(),
+            // Nobody is left who could release it: the session must not stay held.
+            Err(_) => self.locks.release_at = Some(self.save_again_at()),
         }
     }
 
-    /// Ends a lock whose holder is gone; when that cannot be saved, it is tried at the next command.
-    pub(super) async fn free_abandoned(&mut self) {
-        if self.locks.abandoned {
-            self.unlock(ReleaseReason::Disconnected).await;
-            self.locks.abandoned = self.state.lock().is_some();
-            self.pass_lock_on().await;
-        }
+    /// Ends a lock whose connection is gone, where that could not be saved at first.
+    pub(super) async fn release_gone(&mut self) {
+        self.unlock(ReleaseReason::Disconnected, None).await;
+        self.pass_lock_on().await;
     }
 
     /// Gives a lock that is free to the first who still waits for it.
@@ -139,8 +150,7 @@ impl Actor {
     pub(super) async fn connection_gone(&mut self, connection: ConnectionId) {
         self.locks.waiters.retain(|it| it.origin.connection != connection);
         if self.locks.holder == Some(connection) {
-            self.locks.abandoned = true;
-            self.free_abandoned().await;
+            self.release_gone().await;
         }
         if self.creator == Some(connection) {
             self.creator = None;

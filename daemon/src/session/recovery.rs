@@ -112,7 +112,7 @@ fn settle_change(
 }
 
 async fn delete(shared: &Arc<Shared>, id: SessionId) {
-    let by = By { client: "sessd".to_owned(), pid: std::process::id() };
+    let by = By { client: "sessd".to_owned(), pid: shared.world.process() };
     let (key, expect_seq, expect_head) = (None, None, None);
     let origin = Origin { connection: 0, by, key, expect_seq, expect_head };
     let fact = SessionDeleted { deleted: id, backups: Vec::new() };

@@ -79,7 +79,11 @@ impl Actor {
             return;
         }
         if self.record(change, With::default()).await.is_ok() {
+            self.start_at = None;
             self.begin_run(Some(slot));
+        } else {
+            // A disk that is full stays so for a while: to try at once would be to try for ever.
+            self.start_at = Some(self.save_again_at());
         }
     }
 
@@ -93,8 +97,8 @@ impl Actor {
         let job = match self.shared.model(&whole.model) {
             Ok((model, name)) => {
                 let system = Some(self.state.text("system").to_owned());
-                let thread = whole.thread.unwrap_or_else(|| self.state.thread());
-                let head = self.state.head(&thread).flatten().unwrap_or(whole.request.message);
+                // Not the thread's newest message: others may have spoken since a task was put back.
+                let head = whole.request.message;
                 let context = self.context.take();
                 let system = system.filter(|it| !it.is_empty());
                 let job = Job { model, name, system, session, head, context };

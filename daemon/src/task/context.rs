@@ -47,7 +47,9 @@ impl Context {
             // The few messages since the last turn are read first: mostly they are all it takes.
             let limit = if before.is_none() && self.head.is_some() { 4 } else { PAGE };
             let page = MessagePage { head, before, after: None, limit };
-            let page = store.messages(session, page).await?.unwrap_or_default();
+            // A session that is deleted at this moment is not to be asked about with an empty prompt.
+            let gone = || StoreError::Damaged(format!("a message of {session} is not there"));
+            let page = store.messages(session, page).await?.ok_or_else(gone)?;
             whole = !page.more;
             for raw in page.messages.iter().rev() {
                 let message: Message = serde_json::from_str(raw.get())

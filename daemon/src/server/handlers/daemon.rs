@@ -43,7 +43,8 @@ pub(in crate::server) fn initialize(call: Call<'_, m::Initialize>) -> Routed {
     }
     let role = if was_observer { Role::Observer } else { params.role.unwrap_or(Role::Driver) };
     call.client.introduce(params.client.name, role, params.workspace);
-    let store = &call.router.shared().store;
+    let shared = call.router.shared();
+    let store = &shared.store;
     let limits = json!({
         "line_bytes": LINE_BYTES_MAX,
         "depth": DEPTH_MAX,
@@ -61,7 +62,7 @@ pub(in crate::server) fn initialize(call: Call<'_, m::Initialize>) -> Routed {
         daemon: DaemonInfo {
             name: "sessd".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: shared.world.process(),
         },
         store: StoreInfo { kind: store.kind().to_owned(), history: store.history().to_owned() },
         capabilities: METHODS.iter().map(|it| it.name.to_owned()).collect(),
@@ -82,7 +83,7 @@ pub(in crate::server) fn status(call: Call<'_, m::DaemonStatus>) -> Routed {
         let uptime = u64::try_from(router.started().elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(json_of(&DaemonStatusResult {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
+            pid: shared.world.process(),
             uptime_ms: uptime,
             store: StoreStatus {
                 kind: shared.store.kind().to_owned(),
