@@ -16,7 +16,7 @@ use crate::documents::Documents;
 use crate::model::providers::{Providers, Refusal, parse};
 use crate::model::{Model, Reason};
 use crate::session::Later;
-use crate::session::command::{Command, Origin, Outcome};
+use crate::session::command::{Append, Command, Origin, Outcome};
 use crate::session::live::Sessions;
 use crate::store::{Store, StoreError};
 use crate::world::World;
@@ -183,8 +183,8 @@ impl Shared {
             _ => "null".to_owned(),
         };
         let (reply, later) = Later::new();
-        let fact = Box::new(fact);
-        let command = Command::Append { fact, origin, deletes, answer, reply };
+        let append = Append { fact, origin, deletes, answer, reply };
+        let command = Command::Append(Box::new(append));
         self.sessions.send(self, SessionId::GLOBAL, command).await?;
         later.answer().await?
     }

@@ -36,6 +36,16 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
         path: "tests/durable/kills.rs",
         reason: "a client that finds no daemon can only look again: nobody tells it of the next one",
     },
+    Exception {
+        rule: Rule::Sleep,
+        path: "daemon/tests/simulation/life.rs",
+        reason: "the clock of the simulation stands still until all wait: a sleep is a step of it",
+    },
+    Exception {
+        rule: Rule::Sleep,
+        path: "daemon/tests/simulation/model.rs",
+        reason: "the clock of the simulation stands still until all wait: a sleep is a step of it",
+    },
 ];
 
 /// Whether `path` need not keep `rule`.

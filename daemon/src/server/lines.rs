@@ -7,7 +7,7 @@ use sess_protocol::line::LINE_BYTES_MAX;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Bytes that are read at a time.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
 /// Bytes of a skipped line that are kept to find its id in.
 const KEPT_BYTES: usize = 4096;
 

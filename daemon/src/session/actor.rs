@@ -7,15 +7,16 @@ use std::time::Duration;
 use sess_protocol::error::Error;
 use sess_protocol::event::{Fact, SessionDeleted};
 use sess_protocol::id::{SessionId, TaskId};
+use sess_protocol::things::Message;
 use sess_protocol::view::Members;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::command::{Command, ConnectionId, Joined, Origin, Outcome, Reply, ViewNow};
+use super::command::{Append, Command, ConnectionId, Joined, Origin, Outcome, Reply, ViewNow};
 use super::followers::Followers;
 use super::locks::LockLine;
 use super::run::Run;
-use super::state::{Change, State};
+use super::state::{Change, State, read};
 use super::{Handle, MAILBOX_MAX};
 use crate::shared::{Shared, Slot};
 use crate::store::{Commit, Hash, KeyRecord, NewBlob, StoreError};
@@ -125,22 +126,23 @@ impl Actor {
             match wake {
                 Wake::Command(Some(command)) => {
                     self.last_use = Instant::now();
-                    self.on_command(command).await;
+                    // What is done in a turn is boxed, so that an idle session does not keep room for it.
+                    Box::pin(self.on_command(command)).await;
                 }
                 Wake::Command(None) => self.ended = true,
                 Wake::Step(step) => {
-                    self.on_step(step).await;
+                    Box::pin(self.on_step(step)).await;
                     self.stop_if_done();
                 }
                 Wake::Keep => {
-                    self.keep_partial().await;
+                    Box::pin(self.keep_partial()).await;
                     self.stop_if_done();
                 }
-                Wake::Release => self.release_gone().await,
-                Wake::Slot(slot) => self.start_next(slot).await,
+                Wake::Release => Box::pin(self.release_gone()).await,
+                Wake::Slot(slot) => Box::pin(self.start_next(slot)).await,
                 Wake::Idle => self.retire_if_unused(),
                 Wake::Stop => self.on_stop(),
-                Wake::Deadline => self.put_back().await,
+                Wake::Deadline => Box::pin(self.put_back()).await,
             }
         }
         self.shared.sessions.remove_closed(self.state.id);
@@ -197,9 +199,10 @@ impl Actor {
 
     async fn on_command(&mut self, command: Command) {
         match command {
-            Command::Intent(intent, origin, reply) => self.intend(intent, origin, reply).await,
-            Command::Append { fact, origin, deletes, answer, reply } => {
-                let outcome = self.append(*fact, &origin, deletes, answer).await;
+            Command::Intent(asked) => self.intend(asked.intent, asked.origin, asked.reply).await,
+            Command::Append(append) => {
+                let Append { fact, origin, deletes, answer, reply } = *append;
+                let outcome = self.append(fact, &origin, deletes, answer).await;
                 let _ = reply.send(outcome);
             }
             Command::View(reply) => {
@@ -265,12 +268,29 @@ impl Actor {
         self.shared.store.commit(commit).await.inspect_err(|err| self.on_store_error(err))?;
         self.state = change.state;
         self.hash = kept.hash;
+        self.learn(&kept);
         if !early {
             self.followers.tell_commit(self.shared.store.history(), &kept);
         }
         self.tell_waiters();
         self.shared.changed(self.state.id);
         Ok(())
+    }
+
+    /// Takes messages that were just saved into what the next task's model sees: they need not be
+    /// read from disk again.
+    fn learn(&mut self, commit: &Commit) {
+        for event in &commit.events {
+            let Some(message) = event.data.get("message").and_then(read::<Message>) else {
+                continue;
+            };
+            if message.parent.is_none() && self.run.is_none() {
+                self.context = Some(Context::default());
+            }
+            if let Some(context) = &mut self.context {
+                context.extend(&message);
+            }
+        }
     }
 
     // What is in memory must not get ahead of the disk, nor stay behind it.
@@ -363,9 +383,9 @@ impl Actor {
     async fn refuse_rest(&mut self) {
         let gone = Error::not_found("session", &self.state.id.to_string());
         while let Ok(command) = self.mailbox.try_recv() {
-            if let Command::Intent(_, origin, reply) = command {
-                let before = self.answered_before(&origin).await;
-                let _ = reply.send(before.unwrap_or_else(|| Err(gone.clone())));
+            if let Command::Intent(asked) = command {
+                let before = self.answered_before(&asked.origin).await;
+                let _ = asked.reply.send(before.unwrap_or_else(|| Err(gone.clone())));
             } else if let Command::Wait(_, waiter) = command {
                 let _ = waiter.send(Err(gone.clone()));
             }

@@ -114,24 +114,39 @@ pub struct ViewNow {
     pub hash: Hash,
 }
 
-/// What is put into a session's mailbox.
+/// A change that is asked for, and by whom.
+#[derive(Debug)]
+pub struct Asked {
+    /// The change.
+    pub intent: Intent,
+    /// Who asks.
+    pub origin: Origin,
+    /// Where the outcome goes.
+    pub reply: Reply,
+}
+
+/// A fact of no session, for the global log.
+#[derive(Debug)]
+pub struct Append {
+    /// The fact.
+    pub fact: Fact,
+    /// Who caused it.
+    pub origin: Origin,
+    /// The session that is deleted with it.
+    pub deletes: Option<SessionId>,
+    /// Makes the answer of the fact's number.
+    pub answer: fn(&Fact, u64) -> String,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// What is put into a session's mailbox. Small: a mailbox holds room for many from the start.
 #[derive(Debug)]
 pub enum Command {
     /// A change.
-    Intent(Intent, Origin, Reply),
+    Intent(Box<Asked>),
     /// A fact of no session, for the global log.
-    Append {
-        /// The fact.
-        fact: Box<Fact>,
-        /// Who caused it.
-        origin: Origin,
-        /// The session that is deleted with it.
-        deletes: Option<SessionId>,
-        /// Makes the answer of the fact's number.
-        answer: fn(&Fact, u64) -> String,
-        /// Where the answer goes.
-        reply: Reply,
-    },
+    Append(Box<Append>),
     /// What does it look like.
     View(oneshot::Sender<ViewNow>),
     /// A task as it is, with its place in the line.

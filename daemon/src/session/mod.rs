@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sess_protocol::error::{Error, Kind};
 use tokio::sync::{mpsc, oneshot};
 
-use command::{Command, Intent, Origin, Outcome, ViewNow};
+use command::{Asked, Command, Intent, Origin, Outcome, ViewNow};
 
 /// Commands that wait for one session.
 pub const MAILBOX_MAX: usize = 64;
@@ -87,7 +87,7 @@ impl<T> Later<T> {
 #[must_use]
 pub fn intent(intent: Intent, origin: Origin) -> (Command, Later<Outcome>) {
     let (reply, later) = Later::new();
-    (Command::Intent(intent, origin, reply), later)
+    (Command::Intent(Box::new(Asked { intent, origin, reply })), later)
 }
 
 /// A question for the view, and its answer later.

@@ -10,6 +10,8 @@ use crate::store::{Hash, MessagePage, Store, StoreError};
 pub(super) const CONTEXT_BYTES_MAX: usize = 1024 * 1024;
 /// Messages that are read at a time.
 const PAGE: u32 = 200;
+/// What stands between two blocks of text.
+const BETWEEN_BLOCKS: &str = "\n\n";
 /// Bytes of a blob that are read at a time.
 const BLOB_PIECE: u64 = 1024 * 1024;
 
@@ -28,6 +30,22 @@ impl Context {
         &self.messages
     }
 
+    /// Goes on with a message that was just appended, without asking the store. Answers whether it
+    /// did: not for one that lies on another path, or whose text is kept apart.
+    pub fn extend(&mut self, message: &Message) -> bool {
+        if self.head != message.parent {
+            return false;
+        }
+        let Some(text) = plain_text(message) else { return false };
+        self.head = Some(message.id);
+        if let Some(role) = speaker(message.role) {
+            self.bytes += text.len();
+            self.messages.push(PromptMessage { role, text });
+        }
+        self.cut();
+        true
+    }
+
     /// Goes on to another head: reads what lies between, or all anew when the path is another.
     ///
     /// # Errors
@@ -38,6 +56,9 @@ impl Context {
         session: SessionId,
         head: MessageId,
     ) -> Result<Self, StoreError> {
+        if self.head == Some(head) {
+            return Ok(self);
+        }
         let mut newest_first: Vec<PromptMessage> = Vec::new();
         let mut bytes = 0;
         let mut before = None;
@@ -70,11 +91,13 @@ impl Context {
         let mut messages = if joined { self.messages } else { Vec::new() };
         let bytes = if joined { self.bytes + bytes } else { bytes };
         messages.extend(newest_first.into_iter().rev());
-        Ok(Self { head: Some(head), messages, bytes }.cut())
+        let mut context = Self { head: Some(head), messages, bytes };
+        context.cut();
+        Ok(context)
     }
 
     /// Leaves out the oldest turns that do not fit.
-    fn cut(mut self) -> Self {
+    fn cut(&mut self) {
         let mut gone = 0;
         while self.bytes > CONTEXT_BYTES_MAX && gone + 1 < self.messages.len() {
             self.bytes -= self.messages[gone].text.len();
@@ -85,7 +108,6 @@ impl Context {
             self.messages.drain(..gone + turn.unwrap_or(0));
             self.bytes = self.messages.iter().map(|it| it.text.len()).sum();
         }
-        self
     }
 }
 
@@ -97,12 +119,33 @@ fn speaker(role: Role) -> Option<Speaker> {
     }
 }
 
+/// A message's text when all of it lies in the message.
+fn plain_text(message: &Message) -> Option<String> {
+    let mut whole = String::new();
+    for block in &message.content {
+        match block {
+            Block::Text { blob: Some(_), .. } => return None,
+            Block::Text { text, .. } => {
+                if !whole.is_empty() {
+                    whole.push_str(BETWEEN_BLOCKS);
+                }
+                whole.push_str(text);
+            }
+            _ => {}
+        }
+    }
+    Some(whole)
+}
+
 async fn text_of(store: &dyn Store, message: &Message) -> Result<String, StoreError> {
+    if let Some(plain) = plain_text(message) {
+        return Ok(plain);
+    }
     let mut whole = String::new();
     for block in &message.content {
         if let Block::Text { text, blob, .. } = block {
             if !whole.is_empty() {
-                whole.push_str("\n\n");
+                whole.push_str(BETWEEN_BLOCKS);
             }
             match blob {
                 None => whole.push_str(text),

@@ -9,17 +9,24 @@ pub(super) enum Suite {
     Socket,
     /// Followers.
     Attach,
+    /// Power cuts, kills and damage.
+    Durable,
+    /// The daemon over a store in memory, by seeds.
+    Simulation,
 }
 
 impl Suite {
     /// In the order in which they are run when nothing speaks for another.
-    pub(super) const ALL: [Suite; 3] = [Suite::Daemon, Suite::Socket, Suite::Attach];
+    pub(super) const ALL: [Suite; 5] =
+        [Suite::Daemon, Suite::Socket, Suite::Simulation, Suite::Attach, Suite::Durable];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Suite::Daemon => "daemon",
             Suite::Socket => "it",
             Suite::Attach => "attach",
+            Suite::Durable => "durable",
+            Suite::Simulation => "simulation",
         }
     }
 
@@ -34,8 +41,8 @@ impl Suite {
     /// Where it lies in the workspace.
     pub(super) fn package(self) -> &'static str {
         match self {
-            Suite::Daemon => "daemon",
-            Suite::Socket | Suite::Attach => "tests",
+            Suite::Daemon | Suite::Simulation => "daemon",
+            Suite::Socket | Suite::Attach | Suite::Durable => "tests",
         }
     }
 }
@@ -68,6 +75,14 @@ const fn attach(tests: &'static [&'static str]) -> Look {
     Look { suite: Suite::Attach, tests }
 }
 
+const fn durable(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Durable, tests }
+}
+
+const fn simulation(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Simulation, tests }
+}
+
 const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
     Sabotage { name, first }
 }
@@ -75,17 +90,17 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 /// All that can be broken.
 pub(super) const SABOTAGES: [Sabotage; 22] = [
     // Acknowledged is on disk.
-    broken("answer_before_commit", &[daemon(&["store::"])]),
-    broken("synchronous_normal", &[daemon(&["store::sqlite"])]),
+    broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
+    broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
     broken("tell_before_save", &[attach(&["refused::"])]),
     broken("no_partial", &[attach(&["kept::"])]),
     // Attach at any moment.
     broken("follow_off_by_one", &[socket(&["follow::"])]),
-    broken("lost_live", &[socket(&["follow::"])]),
+    broken("lost_live", &[simulation(&[])]),
     broken("lossy_feed", &[attach(&["slow::who_wakes"])]),
     broken("no_cursor_check", &[socket(&["follow::"])]),
     // One task, in order.
-    broken("two_tasks", &[socket(&["chat::"])]),
+    broken("two_tasks", &[simulation(&[])]),
     broken("unbounded_queue", &[socket(&["one_task::", "chat::"])]),
     broken("queue_backwards", &[socket(&["one_task::", "chat::"])]),
     broken("no_requeue", &[socket(&["restart::"])]),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::SessionCleared;
 use sess_protocol::id::{CheckpointId, LockId, SessionId};
@@ -187,23 +187,29 @@ pub(in crate::server) fn list(call: Call<'_, m::SessionList>) -> Routed {
 
 /// A page of sessions as JSON, ended early when it would not fit in an answer.
 fn page(shared: &Shared, found: Vec<Members>, limit: usize) -> String {
-    let (mut sessions, mut bytes, mut next) = (Vec::new(), 0, None);
-    for mut members in found {
+    let mut text = String::from("{\"sessions\":[");
+    let (mut last, mut next) = (None, None);
+    for (place, mut members) in found.into_iter().enumerate() {
         let followers = id_of(&members).map_or(0, |it| shared.sessions.followers(it));
         members.insert("followers".to_owned(), followers.into());
-        let size = json_of(&members).len();
-        if sessions.len() == limit || bytes + size > super::super::views::ANSWER_BYTES_MAX {
-            next = sessions.last().map(cursor_of);
+        let session = json_of(&members);
+        let is_full = text.len() + session.len() > super::super::views::ANSWER_BYTES_MAX;
+        if place == limit || (is_full && place > 0) {
+            next = last;
             break;
         }
-        bytes += size;
-        sessions.push(members);
+        if place > 0 {
+            text.push(',');
+        }
+        text.push_str(&session);
+        last = Some(cursor_of(&members));
     }
-    let mut result = json!({ "sessions": sessions });
+    text.push(']');
     if let Some(next) = next {
-        result["next"] = next.into();
+        text.push_str(&format!(",\"next\":\"{next}\""));
     }
-    result.to_string()
+    text.push('}');
+    text
 }
 
 fn id_of(members: &Members) -> Option<SessionId> {

@@ -10,7 +10,7 @@ use super::marker::{Marker, State};
 use super::{open, wal};
 
 /// Bytes of SQLite's log behind which it is copied into the database.
-const COPY_BYTES: u64 = 4 << 20;
+const COPY_BYTES: u64 = 16 << 20;
 /// Bytes of SQLite's log behind which it is also cut.
 const CUT_BYTES: u64 = 64 << 20;
 /// Batches between two looks at the log's size.
