@@ -6,15 +6,14 @@ use std::time::Duration;
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::Fact;
 use sess_protocol::id::SessionId;
-use sess_protocol::things::ModelReason;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::documents::Documents;
+use crate::model::Model;
 use crate::model::providers::{Providers, Refusal, parse};
-use crate::model::{Model, Reason};
 use crate::session::Later;
 use crate::session::command::{Append, Command, Origin, Outcome};
 use crate::session::live::Sessions;
@@ -197,27 +196,13 @@ fn model_refusal(name: &str, refusal: &Refusal) -> Error {
         return Error::new(Kind::Unsupported, message).with("model", name);
     }
     if let Some(reason) = refusal.reason() {
-        let reason = serde_json::to_value(reason_of(reason)).expect("a reason is a word");
+        let reason = serde_json::to_value(reason).expect("a reason is a word");
         return Error::new(Kind::Model, message).with("reason", reason).with("model", name);
     }
     Error::new(Kind::NotFound, message)
         .with("what", "model")
         .with("id", name)
         .hint("`model/list` names what can be asked")
-}
-
-/// A model's reason in the protocol's words.
-#[must_use]
-pub fn reason_of(reason: Reason) -> ModelReason {
-    match reason {
-        Reason::Auth => ModelReason::Auth,
-        Reason::RateLimit => ModelReason::RateLimit,
-        Reason::ContextTooLong => ModelReason::ContextTooLong,
-        Reason::Unavailable => ModelReason::Unavailable,
-        Reason::Refused => ModelReason::Refused,
-        Reason::BadAnswer => ModelReason::BadAnswer,
-        Reason::Timeout => ModelReason::Timeout,
-    }
 }
 
 /// How many tasks may run at a time, over all sessions.

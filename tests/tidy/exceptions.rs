@@ -22,11 +22,6 @@ pub(crate) enum Rule {
 /// All of them.
 pub(crate) const EXCEPTIONS: &[Exception] = &[
     Exception {
-        rule: Rule::FileLines,
-        path: "protocol/src/facts.rs",
-        reason: "one table: the types of events, each with its data and an example",
-    },
-    Exception {
         rule: Rule::Sleep,
         path: "tests/src/stub/answer.rs",
         reason: "the scripted delay of the stub model is what is tested, not a wait for something",

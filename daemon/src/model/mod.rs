@@ -15,6 +15,9 @@ mod sse;
 
 use futures_util::stream::BoxStream;
 
+/// Why a call failed: the closed list of the protocol's `model` errors.
+pub use sess_protocol::things::ModelReason as Reason;
+
 /// A model that can be asked.
 pub trait Model: Send + Sync {
     /// Asks. Nothing happens before the stream is polled.
@@ -98,23 +101,4 @@ pub struct ModelError {
     pub message: String,
     /// When the provider asked to wait.
     pub retry_after_ms: Option<u64>,
-}
-
-/// Why a call failed: the closed list of the protocol's `model` errors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The key is missing or refused.
-    Auth,
-    /// Too many requests, also after waiting.
-    RateLimit,
-    /// The prompt does not fit the model's window.
-    ContextTooLong,
-    /// No connection, a server error, or an answer cut short.
-    Unavailable,
-    /// The provider refused the content or the request.
-    Refused,
-    /// What came back is not what the protocol of the provider allows.
-    BadAnswer,
-    /// A deadline passed.
-    Timeout,
 }

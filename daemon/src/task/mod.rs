@@ -10,7 +10,7 @@ use sess_protocol::things::{ModelReason, TaskError, TaskReason};
 use tokio::sync::mpsc;
 
 use crate::model::{Finish, Model, ModelError, Piece, Prompt, PromptMessage};
-use crate::shared::{Shared, reason_of};
+use crate::shared::Shared;
 
 pub use context::Context;
 
@@ -90,7 +90,7 @@ pub async fn run(shared: Arc<Shared>, job: Job, steps: mpsc::Sender<Step>) {
 }
 
 fn model_failed(err: ModelError) -> Step {
-    let error = failure(err.message, Some(reason_of(err.reason)), err.retry_after_ms);
+    let error = failure(err.message, Some(err.reason), err.retry_after_ms);
     Step::Failed(TaskReason::Model, error)
 }
 
