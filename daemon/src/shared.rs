@@ -1,11 +1,13 @@
 //! What all parts of the daemon share: the store, the models, the sessions, the end of it all.
 
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::Fact;
 use sess_protocol::id::SessionId;
+use sess_protocol::time::Timestamp;
 use tokio::sync::{Notify, broadcast};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +24,8 @@ use crate::world::World;
 
 /// Changes of sessions that wait for one who follows them all.
 pub const CHANGED_MAX: usize = 1024;
+/// How far an activation may be ahead of the clock.
+const ACTIVE_AHEAD_MS_MAX: i64 = 5;
 /// Tasks that run at a time when the settings do not say.
 pub const RUNNING_MAX_DEFAULT: usize = 64;
 /// How long running tasks may go on when the daemon stops as planned.
@@ -50,6 +54,8 @@ pub struct Shared {
     pub stop: Stop,
     /// Ids of sessions that changed.
     pub changes: broadcast::Sender<SessionId>,
+    /// The moment of the last activation (Unix ms).
+    last_active: AtomicI64,
 }
 
 impl Shared {
@@ -67,7 +73,18 @@ impl Shared {
             actors: TaskTracker::new(),
             stop: Stop::default(),
             changes: broadcast::channel(CHANGED_MAX).0,
+            last_active: AtomicI64::new(0),
         })
+    }
+
+    /// The moment of an activation, or of a clear: later than the one before, as which session is the
+    /// active one is told by it. Ahead of the clock by a few milliseconds at most.
+    #[must_use]
+    pub fn active_moment(&self) -> Timestamp {
+        let now = self.world.now().0;
+        let next = |last: i64| now.max((last + 1).min(now + ACTIVE_AHEAD_MS_MAX));
+        let last = self.last_active.fetch_update(Relaxed, Relaxed, |last| Some(next(last)));
+        Timestamp(next(last.unwrap_or_default()))
     }
 
     /// Says that a session changed.

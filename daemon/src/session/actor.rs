@@ -254,6 +254,11 @@ impl Actor {
         self.state.change(self.shared.world.now())
     }
 
+    /// Begins a change that makes the session the active one, or none.
+    pub(super) fn active_change(&self) -> Change {
+        self.state.change(self.shared.active_moment())
+    }
+
     /// Saves a change, then believes it, then tells it.
     pub(super) async fn record(&mut self, change: Change, with: With) -> Result<(), StoreError> {
         let mut commit = Commit::new(self.state.id, self.hash, change.events);
@@ -347,7 +352,7 @@ impl Actor {
         if let Some(outcome) = self.answered_before(origin).await {
             return outcome;
         }
-        let mut change = self.change();
+        let mut change = self.active_change();
         let answer = answer(&fact, change.next_seq());
         change.push(fact, Some(&origin.by), None);
         let with = With { deletes, ..With::key(origin, &answer) };

@@ -73,7 +73,7 @@ impl Actor {
         origin: &Origin,
     ) -> Outcome {
         let ephemeral = params.ephemeral == Some(true);
-        let mut change = self.change();
+        let mut change = self.active_change();
         change.create(birth, params, &origin.by);
         let answer = self.session_json(change.state.session(0));
         let with = With::key(origin, &answer);
@@ -102,7 +102,7 @@ impl Actor {
     }
 
     async fn activate(&mut self, origin: &Origin) -> Outcome {
-        let mut change = self.change();
+        let mut change = self.active_change();
         change.activate(&origin.by);
         let answer = self.session_json(change.state.session(self.followers.len()));
         self.settle(change, With::default(), origin, answer).await
@@ -135,7 +135,7 @@ impl Actor {
         origin: &Origin,
     ) -> Result<(String, Option<TaskId>), Error> {
         let SendAsk { birth, params, task, message } = ask;
-        let mut change = self.change();
+        let mut change = self.active_change();
         if let Some(birth) = birth {
             change.create(birth, SessionCreateParams::default(), &origin.by);
         }

@@ -1,6 +1,6 @@
 //! One simulated client: its connections, what it remembers over them, and what it hears.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     writer: tokio::task::JoinHandle<()>,
     gone: Arc<AtomicBool>,
     pub(crate) pending: BTreeMap<u64, Pending>,
+    /// Sessions whose follow goes on to its end: one that was to replace it came behind the deletion.
+    ending: BTreeSet<SessionId>,
     next: u64,
     /// The last plain request to each session that was answered, and its event.
     answered: BTreeMap<SessionId, (u64, u64)>,
@@ -167,6 +169,7 @@ impl Connection {
             writer,
             gone,
             pending: BTreeMap::new(),
+            ending: BTreeSet::new(),
             next: 1,
             answered: BTreeMap::new(),
             roomy,
@@ -216,6 +219,12 @@ impl Connection {
         let session = params["session"].as_str().and_then(|it| it.parse().ok());
         let session: SessionId = session.ok_or("a line of no session")?;
         let follower = person.follows.get_mut(&session).filter(|it| it.active);
+        if follower.is_none() && self.ending.contains(&session) {
+            if params["type"] == "session.deleted" {
+                self.ending.remove(&session);
+            }
+            return Ok(());
+        }
         let follower = follower.ok_or("a line of a session that is not followed")?;
         match line["method"].as_str() {
             Some("event") => follower.event(&site.oracle, params),
@@ -283,6 +292,9 @@ impl Connection {
             let kind = line["error"]["data"]["kind"].as_str().unwrap_or("");
             let gone = !site.oracle.has(asked.session);
             person.follows.remove(&asked.session);
+            if kind == "not_found" {
+                self.ending.insert(asked.session);
+            }
             let fits = match kind {
                 "not_found" => site.judge().is_deleted(Some(asked.session)),
                 "shutting_down" | "storage" | "outcome_unknown" => !site.calm || gone,

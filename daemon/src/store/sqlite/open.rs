@@ -11,6 +11,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::checkpoint::BUSY_MS;
 use super::marker::{Marker, State};
+use super::rows::Trouble;
+use super::things::{TASK_COLUMNS, TaskRow};
 use super::{schema, wal};
 
 /// Bytes of a page of a new database.
@@ -122,7 +124,11 @@ pub(super) fn open(dir: &Path) -> Result<Opened, OpenError> {
     }
     if let Looked::Unclean = looked {
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
-        check(&conn, std::fs::metadata(&path)?.len())?;
+        let bytes = std::fs::metadata(&path)?.len();
+        check(&conn, bytes)?;
+        if bytes <= WHOLE_CHECK_BYTES_MAX && !empty {
+            check_keyed_rows(&conn)?;
+        }
     }
     schema::migrate(&mut conn, dir, schema::MIGRATIONS)?;
     if marker.is_none() {
@@ -302,6 +308,35 @@ pub(super) fn reading(dir: &Path) -> Result<Connection, OpenError> {
     let conn = connect(&database_path(dir), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     conn.pragma_update(None, "query_only", "ON")?;
     Ok(conn)
+}
+
+/// Checks the rows that are only ever looked up by their key: one whose key is damaged would just not
+/// be found. Tasks are made anew from their log; keys cannot be.
+fn check_keyed_rows(conn: &Connection) -> Result<(), OpenError> {
+    let damaged = |trouble: Trouble| OpenError::Damaged(trouble.answer().to_string());
+    let mut stale = std::collections::BTreeSet::new();
+    let mut statement = conn.prepare(&format!("SELECT {TASK_COLUMNS} FROM tasks NOT INDEXED"))?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        match TaskRow::read(row) {
+            Ok(_) => {}
+            Err(Trouble::Stale(no, _)) => drop(stale.insert(no)),
+            Err(trouble) => return Err(damaged(trouble)),
+        }
+    }
+    for no in stale {
+        tracing::warn!(session_number = no, "tasks damaged, made anew");
+        super::projection::rebuild(conn, no).map_err(damaged)?;
+    }
+    let mut statement = conn.prepare("SELECT key FROM keys NOT INDEXED")?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        let key: String = row.get(0)?;
+        if super::change::key(conn, &key).map_err(damaged)?.is_none() {
+            return Err(OpenError::Damaged(format!("the idempotency key `{key}` is damaged")));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the database after an unclean stop. Indexes say nothing that the tables do not, so bad
