@@ -35,7 +35,7 @@ use store::sqlite::{OpenError, SqliteStore};
 use world::RealWorld;
 
 /// Threads that serve; the rest is waiting.
-const THREADS: usize = 2;
+const THREADS: usize = 1;
 /// How long sessions are given beyond the drain to come to their end.
 const SESSIONS_END: Duration = Duration::from_secs(2);
 /// How long lines that wait are still written to clients.

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::time::{clock_getcpuclockid, clock_gettime};
+use nix::unistd::Pid;
 
 /// Measurements of one thing.
 #[derive(Debug, Clone, Default)]
@@ -59,14 +61,10 @@ pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Milliseconds that a process has used of the processors, by user and system.
+/// Milliseconds that a process has used of the processors, by its own clock.
 pub(crate) fn cpu_ms(pid: u32) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().context("a stat line")?.split_whitespace().collect();
-    let ticks = |at: usize| -> Result<f64> { Ok(fields.get(at).context("a field")?.parse()?) };
-    // The kernel counts in hundredths of a second here, whatever its own clock is.
-    Ok((ticks(11)? + ticks(12)?) * 10.0)
+    let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
+    Ok(ms(Duration::from(clock_gettime(clock)?)))
 }
 
 /// Bytes of memory that a process holds.
