@@ -10,10 +10,11 @@ use sess_protocol::things::By;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
-use super::client::{Client, Line, OUT_LINES_MAX};
+use super::client::Client;
 use super::lines::{Got, Lines};
+use super::out::{Line, Waiting, out};
 use super::router::{Router, Work};
 use crate::session::command::{ConnectionId, Outcome};
 
@@ -47,7 +48,7 @@ where
     R: ReadEnd,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let (out, lines) = mpsc::channel(OUT_LINES_MAX);
+    let (out, lines) = out();
     let client = Arc::new(Client::new(connection, by, out));
     let shared = Arc::clone(router.shared());
     let writer = shared.tracker.spawn(write_lines(write, lines));
@@ -179,14 +180,14 @@ fn no_room(kept: &[u8]) -> BadLine {
 }
 
 /// Writes lines, as many together as wait together.
-async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<Line>) {
+async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: Waiting) {
     let mut buffer = Vec::new();
     let mut ends = false;
     while let Some(line) = lines.recv().await {
         ends |= matches!(line, Line::End);
         buffer.extend_from_slice(line.bytes());
         while buffer.len() < WRITE_BYTES && !ends {
-            let Ok(line) = lines.try_recv() else { break };
+            let Some(line) = lines.try_recv() else { break };
             ends = matches!(line, Line::End);
             buffer.extend_from_slice(line.bytes());
         }
