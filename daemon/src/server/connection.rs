@@ -211,3 +211,57 @@ async fn write_all(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const LINES: usize = 8;
+    const LINE_BYTES: usize = 128 * 1024;
+
+    /// A socket pair, and more to write than the kernel keeps for one who reads nothing.
+    async fn much_to_write() -> (UnixStream, UnixStream, Waiting) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (out, waiting) = out();
+        for _ in 0..LINES {
+            out.send(Line::Own("x".repeat(LINE_BYTES))).await.unwrap();
+        }
+        (ours, theirs, waiting)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_byte_for_a_minute_is_given_up() {
+        let (ours, mut theirs, waiting) = much_to_write().await;
+        let began = Instant::now();
+        write_lines(ours, waiting).await;
+        assert_eq!(began.elapsed().as_secs(), 60);
+        let mut bytes = Vec::new();
+        theirs.read_to_end(&mut bytes).await.unwrap();
+        assert!(bytes.len() < LINES * LINE_BYTES, "what the kernel had, then the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_something_each_minute_gets_all() {
+        let (ours, theirs, waiting) = much_to_write().await;
+        let reading = async {
+            let (mut all, mut buffer) = (0, vec![0; LINE_BYTES]);
+            loop {
+                tokio::time::sleep(STUCK - Duration::from_secs(1)).await;
+                // All that is there: the kernel takes more only when most of it is gone.
+                loop {
+                    match theirs.try_read(&mut buffer) {
+                        Ok(0) => return all,
+                        Ok(count) => all += count,
+                        Err(_) => break,
+                    }
+                }
+                theirs.readable().await.unwrap();
+            }
+        };
+        let ((), all) = tokio::join!(write_lines(ours, waiting), reading);
+        assert_eq!(all, LINES * LINE_BYTES);
+    }
+}
