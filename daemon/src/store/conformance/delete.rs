@@ -57,7 +57,7 @@ async fn is_whole(store: &Arc<dyn Store>, log: &Log, n: u128) {
     assert_eq!((loaded.hash, loaded.partial.is_some()), (log.hash, true));
     let events = store.events(log.session, 0, 99, 1 << 20).await.expect("are read");
     assert!(events.iter().map(|it| it.json.get()).eq(log.json()));
-    assert_eq!(kept(&store, &name).await, Some(key(&name)));
+    assert_eq!(kept(store, &name).await, Some(key(&name)));
     let bytes = Hash::of(name.as_bytes());
     assert!(store.blob(bytes, 0, 9).await.expect("answers").is_some());
     assert!(store.task(task(n)).await.expect("answers").is_some());
