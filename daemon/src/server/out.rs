@@ -137,11 +137,13 @@ mod tests {
         assert_eq!(filled(&out, 4 * OUT_BYTES_MAX), 1);
     }
 
-    #[tokio::test]
-    async fn who_waits_for_room_hears_that_the_client_is_gone() {
+    #[test]
+    fn who_waits_for_room_hears_that_the_client_is_gone() {
         let (out, waiting) = out();
         filled(&out, OUT_BYTES_MAX);
-        let (sent, ()) = tokio::join!(out.send(line(1)), async { drop(waiting) });
-        assert!(sent.is_none());
+        let mut sending = Box::pin(out.send(line(1)));
+        assert!((&mut sending).now_or_never().is_none());
+        drop(waiting);
+        assert_eq!(sending.now_or_never(), Some(None));
     }
 }
