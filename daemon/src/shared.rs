@@ -168,7 +168,7 @@ impl Shared {
         if crate::sabotage::is("no_key_check") {
             return None;
         }
-        match self.store.key(&key.0).await {
+        match self.store.key(&key.0, self.world.now()).await {
             Ok(None) => None,
             Ok(Some(record)) if record.digest == key.1 => Some(Ok(record.answer)),
             Ok(Some(_)) => {

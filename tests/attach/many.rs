@@ -15,7 +15,7 @@ use crate::stage::{Door, Progress, Stage};
 use crate::strict::Strict;
 use crate::{alone, difference, full_or_tenth, normal};
 
-/// The longest that one story may take.
+/// The longest that the followers of one story may take behind all else.
 const STORY: Duration = Duration::from_secs(100);
 /// Pieces of an answer.
 const PIECES: u64 = 5_000;

@@ -12,6 +12,10 @@ const PIECES: u64 = 20_000;
 const BURSTS: u64 = 1_000;
 /// Bytes of a burst, so that all of them are far more than the kernel keeps for one who does not read.
 const BURST_BYTES: usize = 1_500;
+/// Changes that pass unread, each with so many bytes: far more than all that waits for one who does not read,
+/// here and in the kernel, in lines and in bytes.
+const CHANGES: u64 = 3_000;
+const CHANGE_BYTES: usize = 8 * 1024;
 /// Followers that read nothing.
 const DEAF: usize = 16;
 /// What each of them may cost while it does not read: a queue of lines of its own, and what the
@@ -102,6 +106,29 @@ async fn who_wakes_in_the_middle_of_an_answer_is_told_where_it_stands_and_goes_o
     stage.stub.release("end").await.unwrap();
     for follower in &mut followers {
         while !follower.has_ended(sent["task"].as_str().unwrap()) {
+            follower.next().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_nothing_while_much_changes_wakes_to_every_change_and_goes_on_live() {
+    let _alone = alone().await;
+    let stage = Stage::new(json!([{"echo": true}])).await;
+    let mut followers = deaf(&stage).await;
+    let mut wire = stage.daemon().wire().await;
+    let system = "ö".repeat(CHANGE_BYTES / 2);
+    let update = json!({"session": stage.session, "system": system});
+    for _ in 0..full_or_tenth(CHANGES) {
+        wire.ok("session/update", update.clone()).await;
+    }
+    for follower in &mut followers {
+        follower.next().await;
+    }
+    // They have begun to read: this one comes to a follower that has room for it.
+    let last = wire.ok("session/update", json!({"session": stage.session, "system": ""})).await;
+    for follower in &mut followers {
+        while follower.seq() < last["seq"].as_u64().unwrap() {
             follower.next().await;
         }
     }

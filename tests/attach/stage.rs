@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use sess_tests::harness::{Daemon, Plan, stub};
+use sess_tests::harness::{Daemon, Plan, stub, within};
 use sess_tests::stub::{Part, Stub, What};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,9 +19,12 @@ impl Progress {
         *self.0.borrow()
     }
 
-    /// Waits until there are so many.
+    /// Waits until there are so many, as long as there come more.
     pub(crate) async fn until(&self, pieces: u64) {
-        self.0.clone().wait_for(|it| *it >= pieces).await.expect("the model goes on");
+        let mut so_far = self.0.clone();
+        while *so_far.borrow_and_update() < pieces {
+            within("a piece of the model", so_far.changed()).await.expect("the model goes on");
+        }
     }
 }
 
@@ -43,7 +46,9 @@ impl Door {
 
     /// Waits until it has come up more often than so.
     pub(crate) async fn opened_after(&self, starts: u64) {
-        self.starts.clone().wait_for(|it| *it > starts).await.expect("somebody starts it again");
+        let mut now = self.starts.clone();
+        let opened = within("another start", now.wait_for(|it| *it > starts)).await;
+        opened.expect("somebody starts it again");
     }
 }
 

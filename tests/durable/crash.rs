@@ -114,7 +114,7 @@ async fn a_power_cut_at_any_moment_takes_back_nothing_that_was_told() {
 
 /// The teeth of the test above: without syncs at least half of the states lose something.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "run by `tests/run sabotages`, whose programs it needs"]
+#[ignore = "run by `tests/run` behind the sabotages, whose programs it needs"]
 async fn a_daemon_that_does_not_sync_loses_in_at_least_half_of_the_states() {
     let folder = std::env::var_os(SABOTAGE_BIN_DIR_VARIABLE)
         .expect("a variable names the folder of the programs that are built to break promises");

@@ -111,6 +111,24 @@ async fn a_key_with_other_params_is_a_conflict() {
 }
 
 #[tokio::test]
+async fn a_key_is_kept_also_where_there_was_nothing_to_cancel() {
+    let (_stub, daemon, mut wire, world) = daemon_with_world().await;
+    wire.ok("task/cancel", json!({"task": world.queued})).await;
+    let params = json!({"task": world.queued, "idempotency_key": "too late"});
+    let first = wire.ok("task/cancel", params.clone()).await;
+    assert_eq!(first["task"]["status"], "cancelled");
+    // The session goes on, so that the same answer can only be the one that was kept.
+    wire.ok("session/update", json!({"session": world.session, "title": "another"})).await;
+    assert_eq!(wire.ok("task/cancel", params.clone()).await, first);
+    let other = json!({"task": world.running, "idempotency_key": "too late"});
+    wire.refused("conflict", "task/cancel", other).await;
+    let update = json!({"session": world.session, "idempotency_key": "too late"});
+    wire.refused("conflict", "session/update", update).await;
+    let daemon = daemon.killed_and_restarted().await;
+    assert_eq!(daemon.wire().await.ok("task/cancel", params).await, first);
+}
+
+#[tokio::test]
 async fn a_key_is_one_for_all_methods() {
     let (_stub, _daemon, mut wire, world) = daemon_with_world().await;
     let send = with(world.example("chat/send"), "idempotency_key", "one name");

@@ -1,43 +1,18 @@
 //! One client as the daemon knows it: who it is, what it may do, what it holds and follows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use sess_protocol::id::SessionId;
 use sess_protocol::methods::Role;
 use sess_protocol::things::By;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::out::Out;
 use super::params::Common;
 use crate::session::command::{Command, ConnectionId, Origin};
 use crate::shared::Shared;
-
-/// Lines that wait for one client; behind that, who has more waits.
-pub(super) const OUT_LINES_MAX: usize = 64;
-
-/// A line on its way out.
-#[derive(Debug)]
-pub enum Line {
-    /// An answer.
-    Own(String),
-    /// A line that others get too.
-    Shared(Arc<str>),
-    /// Nothing more: the connection closes behind what was said before.
-    End,
-}
-
-impl Line {
-    /// Its bytes, newline included.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Own(line) => line.as_bytes(),
-            Self::Shared(line) => line.as_bytes(),
-            Self::End => &[],
-        }
-    }
-}
 
 /// One client.
 #[derive(Debug)]
@@ -45,7 +20,7 @@ pub struct Client {
     /// Its connection.
     pub connection: ConnectionId,
     /// Its lines out.
-    pub out: mpsc::Sender<Line>,
+    pub out: Out,
     told: Mutex<Told>,
     follows: Mutex<BTreeMap<SessionId, Follow>>,
     held: Mutex<BTreeSet<SessionId>>,
@@ -77,7 +52,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Client {
     /// A client that has told nothing yet: named after its program.
     #[must_use]
-    pub fn new(connection: ConnectionId, by: By, out: mpsc::Sender<Line>) -> Self {
+    pub fn new(connection: ConnectionId, by: By, out: Out) -> Self {
         Self {
             connection,
             out,

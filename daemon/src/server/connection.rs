@@ -10,10 +10,11 @@ use sess_protocol::things::By;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
-use super::client::{Client, Line, OUT_LINES_MAX};
+use super::client::Client;
 use super::lines::{Got, Lines};
+use super::out::{Line, Waiting, out};
 use super::router::{Router, Work};
 use crate::session::command::{ConnectionId, Outcome};
 
@@ -47,7 +48,7 @@ where
     R: ReadEnd,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let (out, lines) = mpsc::channel(OUT_LINES_MAX);
+    let (out, lines) = out();
     let client = Arc::new(Client::new(connection, by, out));
     let shared = Arc::clone(router.shared());
     let writer = shared.tracker.spawn(write_lines(write, lines));
@@ -179,14 +180,14 @@ fn no_room(kept: &[u8]) -> BadLine {
 }
 
 /// Writes lines, as many together as wait together.
-async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: mpsc::Receiver<Line>) {
+async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: Waiting) {
     let mut buffer = Vec::new();
     let mut ends = false;
     while let Some(line) = lines.recv().await {
         ends |= matches!(line, Line::End);
         buffer.extend_from_slice(line.bytes());
         while buffer.len() < WRITE_BYTES && !ends {
-            let Ok(line) = lines.try_recv() else { break };
+            let Some(line) = lines.try_recv() else { break };
             ends = matches!(line, Line::End);
             buffer.extend_from_slice(line.bytes());
         }
@@ -209,4 +210,56 @@ async fn write_all(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// More than the kernel keeps for one who reads nothing.
+    const BYTES: usize = 1024 * 1024;
+
+    /// A socket pair, and a line to write.
+    async fn much_to_write() -> (UnixStream, UnixStream, Waiting) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (out, waiting) = out();
+        out.send(Line::Own("x".repeat(BYTES))).await.unwrap();
+        (ours, theirs, waiting)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_no_byte_for_a_minute_is_given_up() {
+        let (ours, mut theirs, waiting) = much_to_write().await;
+        let began = Instant::now();
+        write_lines(ours, waiting).await;
+        assert_eq!(began.elapsed().as_secs(), 60);
+        let mut bytes = Vec::new();
+        theirs.read_to_end(&mut bytes).await.unwrap();
+        assert!(bytes.len() < BYTES, "what the kernel had, then the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_something_each_minute_gets_all() {
+        let (ours, theirs, waiting) = much_to_write().await;
+        let reading = async {
+            let (mut all, mut buffer) = (0, vec![0; BYTES]);
+            loop {
+                tokio::time::advance(STUCK - Duration::from_secs(1)).await;
+                // All that is there: the kernel takes more only when most of it is gone.
+                loop {
+                    match theirs.try_read(&mut buffer) {
+                        Ok(0) => return all,
+                        Ok(count) => all += count,
+                        Err(_) => break,
+                    }
+                }
+                theirs.readable().await.unwrap();
+            }
+        };
+        let ((), all) = tokio::join!(write_lines(ours, waiting), reading);
+        assert_eq!(all, BYTES);
+    }
 }

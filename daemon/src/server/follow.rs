@@ -7,14 +7,15 @@ use sess_protocol::envelope::{Id, error_line, notification_line, result_line};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::id::SessionId;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::client::{Client, Follow, Line};
+use super::client::{Client, Follow};
+use super::out::{Line, Out};
 use super::router::Router;
 use super::views::whole_view;
 use crate::session::Later;
 use crate::session::command::{Command, Join, Joined};
-use crate::session::followers::{FEED_LINES_MAX, event_line};
+use crate::session::followers::{FeedReceiver, event_line, feed};
 use crate::shared::Shared;
 use crate::store::StoredEvent;
 
@@ -72,7 +73,7 @@ impl FollowAsk {
 /// One follow at work.
 struct Job {
     shared: Arc<Shared>,
-    out: mpsc::Sender<Line>,
+    out: Out,
     session: SessionId,
     follow: u64,
     deltas: bool,
@@ -81,9 +82,6 @@ struct Job {
     /// Events behind it that are read already.
     ahead: Vec<StoredEvent>,
 }
-
-/// What a join gives: where it happened, and the feed from there.
-type Feed = mpsc::Receiver<crate::session::followers::Told>;
 
 impl Job {
     /// Answers the request, then sends what it begins with. `None` when there is nobody to follow.
@@ -96,7 +94,7 @@ impl Job {
     ) -> Option<()> {
         match self.answer(&ask, &id).await {
             Ok((line, joined, feed)) => {
-                self.out.send(Line::Own(line)).await.ok()?;
+                self.out.send(Line::Own(line)).await?;
                 // The request is answered: a connection may follow more sessions than it may ask for
                 // at once.
                 drop(place);
@@ -113,7 +111,11 @@ impl Job {
         }
     }
 
-    async fn answer(&mut self, ask: &FollowAsk, id: &Id) -> Result<(String, Joined, Feed), Error> {
+    async fn answer(
+        &mut self,
+        ask: &FollowAsk,
+        id: &Id,
+    ) -> Result<(String, Joined, FeedReceiver), Error> {
         let (mut joined, feed) = self.join().await?;
         let history = self.shared.store.history();
         let result = match ask.after {
@@ -160,8 +162,8 @@ impl Job {
     }
 
     /// Joins the session: everything behind the moment of it comes by the feed.
-    async fn join(&self) -> Result<(Joined, Feed), Error> {
-        let (feed, receiver) = mpsc::channel(FEED_LINES_MAX);
+    async fn join(&self) -> Result<(Joined, FeedReceiver), Error> {
+        let (feed, receiver) = feed();
         let (reply, later) = Later::new();
         let join = Join { id: self.follow, feed, deltas: self.deltas };
         let command = Command::Follow(join, reply);
@@ -181,16 +183,21 @@ impl Job {
 
     /// Sends what lies between here and the join from disk, then what is unfinished, then the feed.
     /// `None` when the follow is over.
-    async fn serve(&mut self, joined_at: u64, live: Option<String>, mut feed: Feed) -> Option<()> {
+    async fn serve(
+        &mut self,
+        joined_at: u64,
+        live: Option<String>,
+        mut feed: FeedReceiver,
+    ) -> Option<()> {
         self.catch_up(joined_at).await?;
         if let Some(live) = live.filter(|_| !crate::sabotage::is("lost_live")) {
-            self.out.send(Line::Own(notification_line("live", &live))).await.ok()?;
+            self.out.send(Line::Own(notification_line("live", &live))).await?;
         }
         while let Some(told) = feed.recv().await {
             if let Some(seq) = told.seq {
                 self.seq = seq;
             }
-            self.out.send(Line::Shared(told.line)).await.ok()?;
+            self.out.send(Line::Shared(told.line)).await?;
             if told.last {
                 return None;
             }
@@ -224,7 +231,7 @@ impl Job {
             for event in events {
                 let line =
                     event_line(self.session, &history, event.seq, &event.mark, event.json.get());
-                self.out.send(Line::Own(line)).await.ok()?;
+                self.out.send(Line::Own(line)).await?;
                 self.seq = event.seq;
             }
         }

@@ -6,6 +6,7 @@ mod find;
 pub mod follow;
 mod handlers;
 mod lines;
+mod out;
 mod overview;
 mod params;
 pub mod router;

@@ -10,10 +10,9 @@ use sess_protocol::error::Kind;
 use sess_protocol::id::SessionId;
 use sess_protocol::view::Members;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::client::Line;
+use super::out::{Line, Out};
 use super::views::view_of;
 use crate::session::command::Outcome;
 use crate::shared::Shared;
@@ -23,7 +22,7 @@ use crate::store::SessionFilter;
 const EACH: Duration = Duration::from_millis(250);
 
 /// Answers with the sessions there are, and goes on telling those that change.
-pub(super) async fn begin(shared: Arc<Shared>, out: mpsc::Sender<Line>, limit: u32) -> Outcome {
+pub(super) async fn begin(shared: Arc<Shared>, out: Out, limit: u32) -> Outcome {
     // Listening begins first: what changes while the list is read is told behind it.
     let changes = shared.changes.subscribe();
     let sessions = list(&shared, limit).await?;
@@ -60,7 +59,7 @@ async fn list(
 /// One who follows all sessions.
 struct Watch {
     shared: Arc<Shared>,
-    out: mpsc::Sender<Line>,
+    out: Out,
     limit: u32,
     /// When each session was told last, and whether it changed since.
     told: BTreeMap<SessionId, (Instant, bool)>,
@@ -121,7 +120,7 @@ impl Watch {
                 Err(_) => continue,
             };
             let line = notification_line("session", &params.to_string());
-            self.out.send(Line::Own(line)).await.ok()?;
+            self.out.send(Line::Own(line)).await?;
             self.told.insert(id, (now, false));
         }
         // What was told long ago and is quiet need not be remembered.

@@ -19,7 +19,7 @@ use super::run::Run;
 use super::state::{Change, State, read};
 use super::{Handle, MAILBOX_MAX};
 use crate::shared::{Shared, Slot};
-use crate::store::{Commit, Hash, KeyRecord, NewBlob, StoreError};
+use crate::store::{Commit, Hash, KeptKey, KeyRecord, NewBlob, StoreError};
 use crate::task::Context;
 
 /// How long a session that nobody needs stays in memory.
@@ -327,7 +327,26 @@ impl Actor {
         origin: &Origin,
         answer: String,
     ) -> Outcome {
-        match self.record(change, with).await {
+        let saved = self.record(change, with).await;
+        self.settled(saved, origin, answer).await
+    }
+
+    /// Answers a request that had nothing to change; with a key, it gets the same answer again.
+    pub(super) async fn settle_unchanged(&mut self, origin: &Origin, answer: String) -> Outcome {
+        let Some(record) = With::key(origin, &answer).keys.pop() else { return Ok(answer) };
+        let kept = KeptKey { record, at: self.shared.world.now() };
+        let saved = self.shared.store.keep_key(self.state.id, kept).await;
+        let saved = saved.inspect_err(|err| self.on_store_error(err));
+        self.settled(saved, origin, answer).await
+    }
+
+    async fn settled(
+        &self,
+        saved: Result<(), StoreError>,
+        origin: &Origin,
+        answer: String,
+    ) -> Outcome {
+        match saved {
             Ok(()) => Ok(answer),
             Err(StoreError::KeyTaken) => match self.answered_before(origin).await {
                 Some(outcome) => outcome,

@@ -6,9 +6,9 @@ use sess_protocol::id::{CheckpointId, LockId, MessageId, SessionId, TaskId};
 use sess_protocol::methods::{ChatSendParams, SessionCreateParams, SessionUpdateParams};
 use sess_protocol::things::By;
 use sess_protocol::view::Members;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::followers::Told;
+use super::followers::FeedSender;
 use super::members::Birth;
 use crate::store::Hash;
 
@@ -87,7 +87,7 @@ pub struct Join {
     /// Its id.
     pub id: u64,
     /// Its feed.
-    pub feed: mpsc::Sender<Told>,
+    pub feed: FeedSender,
     /// Whether it wants pieces.
     pub deltas: bool,
 }

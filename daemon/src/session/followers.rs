@@ -12,6 +12,8 @@ use crate::store::Commit;
 
 /// Lines that wait for one follower before it is sent to the disk.
 pub const FEED_LINES_MAX: usize = 256;
+/// Bytes of them. A line that is longer waits alone.
+pub const FEED_BYTES_MAX: usize = 1024 * 1024;
 
 /// One line told to followers, shared by all of them.
 #[derive(Debug, Clone)]
@@ -24,11 +26,58 @@ pub struct Told {
     pub last: bool,
 }
 
+/// What is told to one follower: the end that the session is given, and the end that is read.
+#[must_use]
+pub fn feed() -> (FeedSender, FeedReceiver) {
+    let (sender, receiver) = mpsc::channel(FEED_LINES_MAX);
+    let bytes = Arc::new(AtomicUsize::new(0));
+    let sender = FeedSender { lines: sender, bytes: Arc::clone(&bytes) };
+    (sender, FeedReceiver { lines: receiver, bytes })
+}
+
+/// The end of a feed that is told to.
+#[derive(Debug)]
+pub struct FeedSender {
+    lines: mpsc::Sender<Told>,
+    /// Bytes that wait. Counted before they can be taken out, so it is never less than there are.
+    bytes: Arc<AtomicUsize>,
+}
+
+/// The end of a feed that is read.
+#[derive(Debug)]
+pub struct FeedReceiver {
+    lines: mpsc::Receiver<Told>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl FeedSender {
+    /// Whether there was room for it.
+    fn try_send(&self, told: &Told) -> bool {
+        let bytes = told.line.len();
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let has_room = before == 0 || before + bytes <= FEED_BYTES_MAX;
+        let sent = has_room && self.lines.try_send(told.clone()).is_ok();
+        if !sent {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        sent
+    }
+}
+
+impl FeedReceiver {
+    /// The next line; nothing when the session has let go of the feed and all of it is read.
+    pub async fn recv(&mut self) -> Option<Told> {
+        let told = self.lines.recv().await?;
+        self.bytes.fetch_sub(told.line.len(), Ordering::Relaxed);
+        Some(told)
+    }
+}
+
 /// The end of a feed that the session holds.
 #[derive(Debug)]
 struct Feed {
     id: u64,
-    sender: mpsc::Sender<Told>,
+    sender: FeedSender,
     deltas: bool,
     /// Whether it knows of the unfinished answer, so that deltas mean something to it.
     live: bool,
@@ -61,7 +110,7 @@ impl Followers {
     }
 
     /// Adds a feed; one with the same id is replaced.
-    pub fn join(&mut self, id: u64, sender: mpsc::Sender<Told>, deltas: bool) {
+    pub fn join(&mut self, id: u64, sender: FeedSender, deltas: bool) {
         self.feeds.retain(|it| it.id != id);
         self.feeds.push(Feed { id, sender, deltas, live: deltas });
         self.counted();
@@ -82,7 +131,7 @@ impl Followers {
     fn tell(&mut self, told: &Told, wanted: impl Fn(&Feed) -> bool) {
         let before = self.feeds.len();
         let lossy = crate::sabotage::is("lossy_feed");
-        let reached = |feed: &Feed| feed.sender.try_send(told.clone()).is_ok() || lossy;
+        let reached = |feed: &Feed| feed.sender.try_send(told) || lossy;
         self.feeds.retain(|feed| !wanted(feed) || reached(feed));
         if self.feeds.len() != before {
             self.counted();
@@ -149,4 +198,49 @@ pub fn event_line(session: SessionId, history: &str, seq: u64, mark: &str, json:
 pub fn live_line(live: &Live) -> String {
     let params = serde_json::to_string(live).expect("the unfinished is plain");
     notification_line("live", &params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(bytes: usize) -> Told {
+        Told { line: "x".repeat(bytes).into(), seq: None, last: false }
+    }
+
+    fn followers() -> (Followers, FeedReceiver) {
+        let mut followers = Followers::new(Arc::default());
+        let (sender, receiver) = feed();
+        followers.join(1, sender, true);
+        (followers, receiver)
+    }
+
+    #[tokio::test]
+    async fn a_follower_that_leaves_too_many_bytes_unread_is_let_go_and_gets_what_was_told_before()
+    {
+        let (mut followers, mut receiver) = followers();
+        let half = told(FEED_BYTES_MAX / 2);
+        // One that reads is told as much as there is.
+        for _ in 0..10 {
+            followers.tell(&half, |_| true);
+            assert_eq!(receiver.recv().await.unwrap().line.len(), FEED_BYTES_MAX / 2);
+        }
+        followers.tell(&half, |_| true);
+        followers.tell(&half, |_| true);
+        assert_eq!(followers.len(), 1);
+        followers.tell(&told(1), |_| true);
+        assert_eq!(followers.len(), 0, "a byte too much");
+        assert!(receiver.recv().await.is_some() && receiver.recv().await.is_some());
+        assert!(receiver.recv().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_line_beyond_the_limit_waits_alone() {
+        let (mut followers, mut receiver) = followers();
+        followers.tell(&told(FEED_BYTES_MAX + 1), |_| true);
+        assert_eq!(receiver.recv().await.unwrap().line.len(), FEED_BYTES_MAX + 1);
+        followers.tell(&told(1), |_| true);
+        followers.tell(&told(FEED_BYTES_MAX + 1), |_| true);
+        assert!(followers.is_empty());
+    }
 }

@@ -192,7 +192,7 @@ impl Actor {
     }
 
     async fn cancel(&mut self, task: TaskId, origin: &Origin) -> Outcome {
-        let Some(_) = self.state.task(task) else { return self.final_task(task).await };
+        let Some(_) = self.state.task(task) else { return self.final_task(task, origin).await };
         let mut change = self.change();
         let ending = Ending::Cancelled(TaskReason::User);
         let by = Some(origin.by.clone());
@@ -216,11 +216,12 @@ impl Actor {
         }
     }
 
-    async fn final_task(&self, task: TaskId) -> Outcome {
+    async fn final_task(&mut self, task: TaskId, origin: &Origin) -> Outcome {
         let found = self.shared.store.task(task).await.map_err(|err| self.shared.refusal(err))?;
         match found {
             Some((session, members)) if session == self.state.id => {
-                Ok(json!({ "task": members, "seq": self.state.seq() }).to_string())
+                let answer = json!({ "task": members, "seq": self.state.seq() }).to_string();
+                self.settle_unchanged(origin, answer).await
             }
             _ => Err(no_task(&task.to_string(), self.state.id)),
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::value::RawValue;
 use sess_protocol::event::Event;
 use sess_protocol::id::SessionId;
+use sess_protocol::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 /// A SHA-256.
@@ -69,6 +70,26 @@ pub struct KeyRecord {
     pub digest: Hash,
     /// The result, as JSON.
     pub answer: String,
+}
+
+/// How long the answer of a key is kept, in milliseconds.
+pub const KEY_MS: i64 = 7 * 86_400_000;
+
+/// A key's record, with the moment from which its time counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptKey {
+    /// The record.
+    pub record: KeyRecord,
+    /// When its request was answered.
+    pub at: Timestamp,
+}
+
+impl KeptKey {
+    /// Whether its time is not over.
+    #[must_use]
+    pub fn stands(&self, now: Timestamp) -> bool {
+        self.at.0 > now.0 - KEY_MS
+    }
 }
 
 /// Bytes that an event of the commit names by their hash.

@@ -32,6 +32,8 @@ macro_rules! suite {
             a_commit_that_does_not_follow_leaves_nothing
             a_key_brings_its_record_back
             a_taken_key_refuses_the_whole_commit
+            a_key_is_free_again_after_seven_days
+            a_key_is_kept_without_a_change
             of_many_commits_with_one_key_one_is_stored
             of_many_commits_behind_one_hash_one_is_stored
             a_hundred_commits_at_once_are_all_stored

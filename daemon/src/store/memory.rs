@@ -15,11 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
 use super::{
-    Answer, Commit, Counts, Hash, KeyRecord, Loaded, MessagePage, Messages, PartialPiece, Place,
-    SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
+    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
 };
 use content::Content;
 pub(crate) use faults::Dice;
@@ -73,6 +74,7 @@ type Fate = Arc<OnceLock<Result<(), StoreError>>>;
 enum Write {
     Commit(Box<Commit>),
     Partial(PartialPiece),
+    Key(SessionId, KeptKey),
 }
 
 /// A write on its way.
@@ -232,6 +234,7 @@ impl State {
                     self.content.keep(piece);
                     Ok(())
                 }
+                Write::Key(session, kept) => self.content.keep_key(session, kept),
             };
             let ends = matches!(result, Err(StoreError::Unknown(_)));
             next.fate.set(result).expect("a write is settled once");
@@ -339,9 +342,13 @@ impl Store for MemoryStore {
         self.read(move |it| it.place(&id))
     }
 
-    fn key(&self, key: &str) -> Answer<'_, Option<KeyRecord>> {
+    fn key(&self, key: &str, now: Timestamp) -> Answer<'_, Option<KeyRecord>> {
         let key = key.to_owned();
-        self.read(move |it| it.key(&key))
+        self.read(move |it| it.key(&key, now))
+    }
+
+    fn keep_key(&self, session: SessionId, kept: KeptKey) -> Answer<'_, ()> {
+        self.write(Write::Key(session, kept))
     }
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {

@@ -13,9 +13,10 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::things::{Scope, SessionStatus, TaskStatus};
+use sess_protocol::time::Timestamp;
 use sess_protocol::view::{Members, View};
 
-pub use commit::{Commit, Hash, KeyRecord, NewBlob};
+pub use commit::{Commit, Hash, KEY_MS, KeptKey, KeyRecord, NewBlob};
 
 /// What a store could not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -235,8 +236,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What an id of another kind than asked for names.
     fn place(&self, id: &str) -> Answer<'_, Option<Place>>;
 
-    /// The record of an idempotency key.
-    fn key(&self, key: &str) -> Answer<'_, Option<KeyRecord>>;
+    /// The record of an idempotency key; none any more when it is older than [`KEY_MS`].
+    fn key(&self, key: &str, now: Timestamp) -> Answer<'_, Option<KeyRecord>>;
+
+    /// Keeps the record of a request to a session that changed nothing. Refused like a commit with
+    /// this key; without such a session `NotNext`.
+    fn keep_key(&self, session: SessionId, kept: KeptKey) -> Answer<'_, ()>;
 
     /// A piece of a blob and the bytes of the whole, checked against its hash.
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>>;

@@ -197,11 +197,6 @@ impl Oracle {
         self.state().owed.push(Owed { session, seq, has });
     }
 
-    /// Whether a key has its answer.
-    pub(crate) fn has_key(&self, key: &str) -> bool {
-        self.state().keys.contains_key(key)
-    }
-
     /// The sessions that are there.
     pub(crate) fn sessions(&self) -> Vec<SessionId> {
         self.state().logs.keys().copied().filter(|it| *it != SessionId::GLOBAL).collect()

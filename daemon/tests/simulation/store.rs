@@ -7,10 +7,11 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_daemon::store::memory::MemoryStore;
 use sess_daemon::store::{
-    Answer, Commit, Counts, Hash, KeyRecord, Loaded, MessagePage, Messages, PartialPiece, Place,
-    SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
+    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
 };
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 use tokio_util::sync::CancellationToken;
 
@@ -137,8 +138,13 @@ impl Store for Watched {
         self.inner().place(id)
     }
 
-    fn key(&self, key: &str) -> Answer<'_, Option<KeyRecord>> {
-        self.inner().key(key)
+    fn key(&self, key: &str, now: Timestamp) -> Answer<'_, Option<KeyRecord>> {
+        self.inner().key(key, now)
+    }
+
+    fn keep_key(&self, session: SessionId, kept: KeptKey) -> Answer<'_, ()> {
+        self.trace.say(&format!("key {} {}", session, kept.record.key));
+        self.inner().keep_key(session, kept)
     }
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {

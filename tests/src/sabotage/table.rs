@@ -97,7 +97,7 @@ pub(super) const SABOTAGES: [Sabotage; 22] = [
     // Attach at any moment.
     broken("follow_off_by_one", &[socket(&["follow::"])]),
     broken("lost_live", &[simulation(&[])]),
-    broken("lossy_feed", &[attach(&["slow::who_wakes"])]),
+    broken("lossy_feed", &[attach(&["slow::who_reads_nothing_while_much"])]),
     broken("no_cursor_check", &[socket(&["follow::"])]),
     // One task, in order.
     broken("two_tasks", &[simulation(&[])]),

@@ -12,14 +12,15 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use super::log::{Entry, Page, Part, What};
 use super::{Options, Server, Stats};
 use crate::bins;
+use crate::harness::deadline;
 
-/// Seconds that [`Stub::wait_for`] waits before it calls the story broken.
-pub const WAIT_SECONDS_MAX: u64 = 30;
+/// Seconds that the stub holds a question back while there is nothing to answer.
+const WAIT_SECONDS_MAX: u64 = 30;
 
 /// A running stub; dropping it ends it and closes its connections.
 #[derive(Debug)]
@@ -146,7 +147,8 @@ impl Stub {
         Ok(self.page(since, WAIT_SECONDS_MAX * 1_000).await?.entries)
     }
 
-    /// The first entry, past or to come, that `wanted` says yes to.
+    /// The first entry, past or to come, that `wanted` says yes to. It is waited for as all else, up to
+    /// [`deadline`].
     pub async fn wait_for(&self, wanted: impl Fn(&Entry) -> bool) -> anyhow::Result<Entry> {
         let looking = async {
             let mut since = 0;
@@ -158,9 +160,8 @@ impl Stub {
                 }
             }
         };
-        timeout(Duration::from_secs(WAIT_SECONDS_MAX), looking)
-            .await
-            .with_context(|| format!("no such entry in {WAIT_SECONDS_MAX} s"))?
+        let found = timeout(deadline(), looking).await;
+        found.with_context(|| format!("no such entry within {:?}", deadline()))?
     }
 
     /// The text, without reasoning, that was sent in answer to a request.

@@ -4,7 +4,7 @@ use sess_protocol::envelope::notification_line;
 use sess_protocol::methods as m;
 use sess_protocol::methods::{ModelEntry, ModelListResult, StateDocumentParams};
 
-use super::super::client::Line;
+use super::super::out::Line;
 use super::super::params::plain_limit;
 use super::super::router::{Call, Routed, Work, json_of, later};
 use crate::shared::Shared;
@@ -71,7 +71,7 @@ pub(in crate::server) fn follow(call: Call<'_, m::StateFollow>) -> Routed {
             loop {
                 let params = json_of(&*changes.next().await);
                 let line = notification_line("state", &params);
-                if out.send(Line::Own(line)).await.is_err() {
+                if out.send(Line::Own(line)).await.is_none() {
                     return;
                 }
             }

@@ -292,6 +292,11 @@ pub(crate) fn key(name: &str) -> KeyRecord {
     KeyRecord { key: name.to_owned(), digest, answer: format!("{{\"of\":\"{name}\"}}") }
 }
 
+/// The record that a store has of a key while the test histories happen.
+pub(crate) async fn kept(store: &Arc<dyn Store>, name: &str) -> Option<KeyRecord> {
+    store.key(name, Timestamp(START_MS)).await.expect("answers")
+}
+
 /// A blob of these bytes.
 pub(crate) fn blob(bytes: &[u8]) -> NewBlob {
     NewBlob { hash: Hash::of(bytes), bytes: bytes.to_vec() }

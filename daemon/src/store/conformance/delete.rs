@@ -6,8 +6,8 @@ use sess_protocol::event::SessionDeleted;
 use sess_protocol::id::{MessageId, SessionId};
 
 use super::build::{
-    Log, appended, blob, completed, created, key, message, queued, said, session, started, task,
-    updated, whole_session,
+    Log, appended, blob, completed, created, kept, key, message, queued, said, session, started,
+    task, updated, whole_session,
 };
 use crate::store::{Commit, Hash, PartialPiece, SessionFilter, Store, StoreError};
 
@@ -57,7 +57,7 @@ async fn is_whole(store: &Arc<dyn Store>, log: &Log, n: u128) {
     assert_eq!((loaded.hash, loaded.partial.is_some()), (log.hash, true));
     let events = store.events(log.session, 0, 99, 1 << 20).await.expect("are read");
     assert!(events.iter().map(|it| it.json.get()).eq(log.json()));
-    assert_eq!(store.key(&name).await, Ok(Some(key(&name))));
+    assert_eq!(kept(store, &name).await, Some(key(&name)));
     let bytes = Hash::of(name.as_bytes());
     assert!(store.blob(bytes, 0, 9).await.expect("answers").is_some());
     assert!(store.task(task(n)).await.expect("answers").is_some());
@@ -78,7 +78,7 @@ pub(crate) async fn a_deleted_session_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.task(task(1)).await, Ok(None));
     assert_eq!(store.place(&task(51).to_string()).await, Ok(None));
     assert_eq!(store.place(&MessageId(task(1).0).to_string()).await, Ok(None));
-    assert_eq!(store.key("of 1").await, Ok(None));
+    assert_eq!(kept(&store, "of 1").await, None);
     assert_eq!(store.blob(Hash::of(b"of 1"), 0, 9).await, Ok(None));
     assert_eq!(store.sessions_by_title("of 1", 9).await, Ok(vec![]));
     assert_eq!(store.active(None).await, Ok(None));
@@ -87,7 +87,7 @@ pub(crate) async fn a_deleted_session_leaves_nothing(store: Arc<dyn Store>) {
     let counts = store.counts().await.expect("counts");
     assert_eq!((counts.sessions, counts.running), (0, 0));
     // The deletion itself stays, with its key, so that a retry is answered as before.
-    assert_eq!(store.key("the deletion").await, Ok(Some(key("the deletion"))));
+    assert_eq!(kept(&store, "the deletion").await, Some(key("the deletion")));
     let told = store.events(SessionId::GLOBAL, 0, 99, 1 << 20).await.expect("are read");
     assert!(told.iter().map(|it| it.json.get()).eq(global.json()));
 }
@@ -138,7 +138,7 @@ pub(crate) async fn a_refused_deletion_deletes_nothing(store: Arc<dyn Store>) {
     taken.keys = vec![key("of 1")];
     assert_eq!(store.commit(taken).await, Err(StoreError::KeyTaken));
     is_whole(&store, &log, 1).await;
-    assert_eq!(store.key("fresh").await, Ok(None));
+    assert_eq!(kept(&store, "fresh").await, None);
 }
 
 pub(crate) async fn a_deleted_id_can_begin_again(store: Arc<dyn Store>) {

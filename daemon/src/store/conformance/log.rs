@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use serde_json::json;
+use sess_protocol::time::Timestamp;
 
 use super::build::{
-    Log, appended, blob, by, completed, key, message, queued, raw, session, started, task, updated,
+    Log, appended, blob, by, completed, kept, key, message, queued, raw, session, started, task,
+    updated,
 };
-use crate::store::{Commit, Hash, Store, StoreError, StoredEvent};
+use crate::store::{Commit, Hash, KeptKey, Store, StoreError, StoredEvent};
 
+/// How long the answer of a key is kept, as the manual says.
+const WEEK_MS: i64 = 7 * 24 * 3600 * 1000;
 /// More than all events of a case.
 const ALL: u64 = 1_000_000;
 /// More than all bytes of a case.
@@ -114,7 +118,7 @@ pub(crate) async fn a_commit_that_does_not_follow_leaves_nothing(store: Arc<dyn 
         assert_eq!(store.commit(wrong).await, Err(StoreError::NotNext));
     }
     assert_eq!(texts(&all(&store, &log).await), log.json());
-    assert_eq!(store.key("refused").await, Ok(None));
+    assert_eq!(kept(&store, "refused").await, None);
     assert_eq!(store.blob(Hash::of(b"refused"), 0, 9).await, Ok(None));
     assert!(store.message(log.session, message(90)).await.expect("answers").is_none());
     assert_eq!(store.task(task(1)).await, Ok(None));
@@ -127,10 +131,10 @@ pub(crate) async fn a_key_brings_its_record_back(store: Arc<dyn Store>) {
     let mut commit = log.next(vec![updated(|it| it.title = Some("named".to_owned()))]);
     commit.keys = vec![key("one"), key("two")];
     log.try_add(&store, commit).await.expect("is stored");
-    assert_eq!(store.key("one").await, Ok(Some(key("one"))));
-    assert_eq!(store.key("two").await, Ok(Some(key("two"))));
-    assert_eq!(store.key("On").await, Ok(None));
-    assert_eq!(store.key("ONE").await, Ok(None));
+    assert_eq!(kept(&store, "one").await, Some(key("one")));
+    assert_eq!(kept(&store, "two").await, Some(key("two")));
+    assert_eq!(kept(&store, "On").await, None);
+    assert_eq!(kept(&store, "ONE").await, None);
 }
 
 pub(crate) async fn a_taken_key_refuses_the_whole_commit(store: Arc<dyn Store>) {
@@ -145,11 +149,50 @@ pub(crate) async fn a_taken_key_refuses_the_whole_commit(store: Arc<dyn Store>) 
     second.keys = vec![key("free"), record];
     second.blobs = vec![blob(b"refused")];
     assert_eq!(other.try_add(&store, second).await, Err(StoreError::KeyTaken));
-    assert_eq!(store.key("taken").await, Ok(Some(key("taken"))));
-    assert_eq!(store.key("free").await, Ok(None));
+    assert_eq!(kept(&store, "taken").await, Some(key("taken")));
+    assert_eq!(kept(&store, "free").await, None);
     assert_eq!(store.blob(Hash::of(b"refused"), 0, 9).await, Ok(None));
     assert_eq!(texts(&all(&store, &other).await), other.json());
     other.add(&store, vec![updated(|it| it.title = Some("goes on".to_owned()))]).await;
+}
+
+pub(crate) async fn a_key_is_free_again_after_seven_days(store: Arc<dyn Store>) {
+    let mut log = Log::created(&store, session(1)).await;
+    let mut first = log.next(vec![updated(|it| it.title = Some("first".to_owned()))]);
+    first.keys = vec![key("old")];
+    log.try_add(&store, first).await.expect("is stored");
+    let begin = log.at.0;
+    for (after_ms, stands) in [(0, true), (WEEK_MS - 1, true), (WEEK_MS, false)] {
+        log.at = Timestamp(begin + after_ms);
+        let found = store.key("old", log.at).await.expect("answers");
+        assert_eq!(found.is_some(), stands, "{after_ms} ms later");
+        let mut again = log.next(vec![updated(|it| it.title = Some("again".to_owned()))]);
+        again.keys = vec![key("old")];
+        let taken = log.try_add(&store, again).await;
+        assert_eq!(taken, if stands { Err(StoreError::KeyTaken) } else { Ok(()) });
+    }
+    // Its time begins anew.
+    let later = Timestamp(begin + WEEK_MS + WEEK_MS - 1);
+    assert_eq!(store.key("old", later).await, Ok(Some(key("old"))));
+}
+
+pub(crate) async fn a_key_is_kept_without_a_change(store: Arc<dyn Store>) {
+    let log = Log::created(&store, session(1)).await;
+    let later = Timestamp(log.at.0 + WEEK_MS);
+    let first = KeptKey { record: key("idle"), at: log.at };
+    let mut second = first.clone();
+    second.record.answer = "\"another\"".to_owned();
+    assert_eq!(store.keep_key(log.session, first).await, Ok(()));
+    let taken = store.keep_key(log.session, second.clone()).await;
+    assert_eq!(taken, Err(StoreError::KeyTaken));
+    assert_eq!(kept(&store, "idle").await, Some(key("idle")));
+    assert_eq!(texts(&all(&store, &log).await), log.json(), "nothing happened");
+    second.at = later;
+    assert_eq!(store.keep_key(log.session, second.clone()).await, Ok(()));
+    assert_eq!(store.key("idle", later).await, Ok(Some(second.record)));
+    let lost = KeptKey { record: key("lost"), at: log.at };
+    assert_eq!(store.keep_key(session(2), lost).await, Err(StoreError::NotNext));
+    assert_eq!(kept(&store, "lost").await, None);
 }
 
 pub(crate) async fn of_many_commits_with_one_key_one_is_stored(store: Arc<dyn Store>) {

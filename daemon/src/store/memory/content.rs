@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sess_protocol::event::Event;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::time::Timestamp;
 
-use crate::store::{Commit, Hash, KeyRecord, PartialPiece, PartialText, StoreError, StoredEvent};
+use crate::store::{
+    Commit, Hash, KeptKey, KeyRecord, PartialPiece, PartialText, StoreError, StoredEvent,
+};
 
 /// All that survives a crash. Changed only by whole commits and by pieces of partial text.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     pub(super) logs: BTreeMap<SessionId, Vec<Commit>>,
     partials: BTreeMap<SessionId, Partial>,
-    keys: BTreeMap<String, (SessionId, KeyRecord)>,
+    keys: BTreeMap<String, (SessionId, KeptKey)>,
     blobs: BTreeMap<[u8; 32], Vec<u8>>,
 }
 
@@ -24,12 +27,18 @@ struct Partial {
     blocks: BTreeMap<u32, (bool, String)>,
 }
 
+/// When a commit happened.
+fn moment(commit: &Commit) -> Timestamp {
+    commit.events.last().map(|it| it.at).unwrap_or_default()
+}
+
 impl Content {
     /// Stores a commit whole, or refuses it and changes nothing.
     pub(super) fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
         self.check(&commit)?;
         for record in &commit.keys {
-            self.keys.insert(record.key.clone(), (commit.session, record.clone()));
+            let kept = KeptKey { record: record.clone(), at: moment(&commit) };
+            self.keys.insert(record.key.clone(), (commit.session, kept));
         }
         for blob in &commit.blobs {
             self.blobs.insert(blob.hash.0, blob.bytes.clone());
@@ -52,7 +61,8 @@ impl Content {
             return Err(StoreError::NotNext);
         }
         let mut new = BTreeSet::new();
-        if commit.keys.iter().any(|it| self.keys.contains_key(&it.key) || !new.insert(&it.key)) {
+        let now = moment(commit);
+        if commit.keys.iter().any(|it| self.key(&it.key, now).is_some() || !new.insert(&it.key)) {
             return Err(StoreError::KeyTaken);
         }
         Ok(())
@@ -155,9 +165,22 @@ impl Content {
         self.log(session).iter().find(holds).map(|it| it.hash.mark())
     }
 
-    /// The record of a key.
-    pub(super) fn key(&self, key: &str) -> Option<KeyRecord> {
-        self.keys.get(key).map(|(_, record)| record.clone())
+    /// The record of a key whose time is not over.
+    pub(super) fn key(&self, key: &str, now: Timestamp) -> Option<KeyRecord> {
+        let kept = self.keys.get(key).filter(|(_, kept)| kept.stands(now));
+        kept.map(|(_, kept)| kept.record.clone())
+    }
+
+    /// Keeps a key without a commit.
+    pub(super) fn keep_key(&mut self, session: SessionId, kept: KeptKey) -> Result<(), StoreError> {
+        if !self.logs.contains_key(&session) {
+            return Err(StoreError::NotNext);
+        }
+        if self.key(&kept.record.key, kept.at).is_some() {
+            return Err(StoreError::KeyTaken);
+        }
+        self.keys.insert(kept.record.key.clone(), (session, kept));
+        Ok(())
     }
 
     /// A piece of a blob and the bytes of the whole.

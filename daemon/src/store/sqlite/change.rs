@@ -3,15 +3,14 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sess_protocol::id::SessionId;
+use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
 use super::projection::Fold;
 use super::rows::{Sum, Trouble};
 use super::{log, sessions, things};
-use crate::store::{Commit, Hash, KeyRecord, NewBlob, PartialPiece, StoreError};
+use crate::store::{Commit, Hash, KEY_MS, KeptKey, KeyRecord, NewBlob, PartialPiece, StoreError};
 
-/// How long the answer of a key is kept.
-const KEY_MS: i64 = 7 * 86_400_000;
 /// What the text of every name of a blob begins with.
 const BLOB_PREFIX: &str = "sha256:";
 
@@ -90,7 +89,7 @@ fn add_key(conn: &Connection, no: i64, key: &KeyRecord, at: i64) -> Result<(), T
 }
 
 /// The record of a key. There is nothing to make a damaged one anew from.
-pub(super) fn key(conn: &Connection, key: &str) -> Result<Option<KeyRecord>, Trouble> {
+pub(super) fn key(conn: &Connection, key: &str) -> Result<Option<KeptKey>, Trouble> {
     let bad = || Trouble::Damaged(format!("the idempotency key `{key}` is damaged"));
     let mut statement = conn
         .prepare_cached("SELECT key, digest, answer, session, at, crc FROM keys WHERE key = ?")?;
@@ -102,7 +101,20 @@ pub(super) fn key(conn: &Connection, key: &str) -> Result<Option<KeyRecord>, Tro
     };
     let (record, [no, at, crc]) = read().map_err(|_| bad())?;
     let whole = key_sum(&record, no, at) == crc && record.key == key;
-    if whole { Ok(Some(record)) } else { Err(bad()) }
+    if whole { Ok(Some(KeptKey { record, at: Timestamp(at) })) } else { Err(bad()) }
+}
+
+/// Keeps a key without a commit.
+pub(super) fn keep_key(
+    conn: &Connection,
+    session: SessionId,
+    kept: &KeptKey,
+) -> Result<(), Trouble> {
+    free(conn, &kept.record.key, kept.at.0)?;
+    let Some(session) = sessions::number(conn, session)? else {
+        return Err(Trouble::Refused(StoreError::NotNext));
+    };
+    add_key(conn, session.no, &kept.record, kept.at.0)
 }
 
 /// Drops the keys whose time is over.

@@ -8,12 +8,13 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    Answer, Commit, Counts, Hash, KeyRecord, Loaded, MessagePage, Messages, PartialPiece, Place,
-    SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
+    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
 };
 use checkpoint::Keeper;
 use readers::Readers;
@@ -239,9 +240,16 @@ impl Store for SqliteStore {
         self.read(move |conn| query_all::place(conn, &id))
     }
 
-    fn key(&self, key: &str) -> Answer<'_, Option<KeyRecord>> {
+    fn key(&self, key: &str, now: Timestamp) -> Answer<'_, Option<KeyRecord>> {
         let key = key.to_owned();
-        self.read(move |conn| change::key(conn, &key))
+        self.read(move |conn| {
+            let kept = change::key(conn, &key)?.filter(|it| it.stands(now));
+            Ok(kept.map(|it| it.record))
+        })
+    }
+
+    fn keep_key(&self, session: SessionId, kept: KeptKey) -> Answer<'_, ()> {
+        Box::pin(self.write(Job::Key(session, kept)))
     }
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {

@@ -12,6 +12,9 @@ use sess_protocol::view::View;
 use super::*;
 use crate::store::{KeyRecord, NewBlob};
 
+/// When the stories of these tests begin.
+const NOW: Timestamp = Timestamp(1_795_255_200_000);
+
 /// The cases that every store passes.
 mod same_as_all {
     use std::sync::Arc;
@@ -104,7 +107,7 @@ impl Story {
             .iter()
             .zip(seq + 1..)
             .map(|((kind, data), seq)| {
-                let at = Timestamp(1_795_255_200_000 + i64::try_from(seq).unwrap());
+                let at = Timestamp(NOW.0 + i64::try_from(seq).unwrap());
                 let data = data.as_object().unwrap().clone();
                 Event { seq, at, by: None, task: None, kind: (*kind).to_owned(), data }
             })

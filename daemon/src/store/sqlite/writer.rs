@@ -5,12 +5,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
+use sess_protocol::id::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::checkpoint::Keeper;
 use super::rows::{Trouble, is_damage};
 use super::{change, projection};
-use crate::store::{Commit, PartialPiece, StoreError};
+use crate::store::{Commit, KeptKey, PartialPiece, StoreError};
 
 /// Jobs in one transaction.
 const BATCH_JOBS_MAX: usize = 256;
@@ -27,6 +28,8 @@ pub(super) enum Job {
     Commit(Box<Commit>),
     /// Keep a piece of an unfinished message.
     Partial(PartialPiece),
+    /// Keep the answer of a request that changed nothing.
+    Key(SessionId, KeptKey),
     /// Make the projections of the session with this number anew.
     Rebuild(i64),
     /// Tidy up and end.
@@ -234,6 +237,7 @@ impl Writer {
         let done = match job {
             Job::Commit(commit) => change::store(&self.conn, commit),
             Job::Partial(piece) => change::keep_partial(&self.conn, piece),
+            Job::Key(session, kept) => change::keep_key(&self.conn, *session, kept),
             Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
             Job::Close => Ok(()),
         };

@@ -43,7 +43,7 @@ async fn many_sessions_share_one_fsync() {
     println!("one durable commit {one:?}; at 64 sessions {many:?} each");
     let began = Instant::now();
     for _ in 0..1000 {
-        store.key("nothing").await.unwrap();
+        store.key("nothing", Timestamp::now()).await.unwrap();
     }
     println!("one look at a key {:?}", began.elapsed() / 1000);
     let began = Instant::now();

@@ -47,7 +47,7 @@ async fn refused_commits_change_nothing_and_spoil_no_other_of_their_batch() {
     let refused = Err(StoreError::NotNext);
     let taken = Err(StoreError::KeyTaken);
     assert_eq!(answers.await, [refused.clone(), Ok(()), refused.clone(), taken, refused, Ok(())]);
-    assert_eq!(store.key("k").await.unwrap().unwrap().digest, digest);
+    assert_eq!(store.key("k", NOW).await.unwrap().unwrap().digest, digest);
     agrees(&store, &story).await.unwrap();
 }
 
@@ -71,8 +71,8 @@ async fn deleting_a_session_frees_its_blobs_and_keys_but_not_shared_ones() {
     commit.deletes = Some(session(1));
     store.commit(commit).await.unwrap();
     assert!(store.load(session(1)).await.unwrap().is_none());
-    assert!(store.key("first").await.unwrap().is_none());
-    assert!(store.key("second").await.unwrap().is_some());
+    assert!(store.key("first", NOW).await.unwrap().is_none());
+    assert!(store.key("second", NOW).await.unwrap().is_some());
     assert!(store.blob(blob("first").hash, 0, 9).await.unwrap().is_none());
     let shared = store.blob(blob("shared").hash, 2, 3).await.unwrap().unwrap();
     assert_eq!(shared, (b"are".to_vec(), 6));

@@ -1,0 +1,149 @@
+//! What waits for one client: lines, bounded by their number and by their bytes.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+
+/// Lines that wait for one client; behind that, who has more waits.
+const OUT_LINES_MAX: usize = 64;
+/// Bytes of them. A line that is longer waits alone.
+const OUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// A line on its way out.
+#[derive(Debug)]
+pub enum Line {
+    /// An answer.
+    Own(String),
+    /// A line that others get too.
+    Shared(Arc<str>),
+    /// Nothing more: the connection closes behind what was said before.
+    End,
+}
+
+impl Line {
+    /// Its bytes, newline included.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(line) => line.as_bytes(),
+            Self::Shared(line) => line.as_bytes(),
+            Self::End => &[],
+        }
+    }
+
+    /// The room that it takes up while it waits.
+    fn room(&self) -> usize {
+        self.bytes().len().min(OUT_BYTES_MAX)
+    }
+}
+
+/// The way to one client.
+#[derive(Debug, Clone)]
+pub struct Out {
+    lines: mpsc::Sender<Line>,
+    /// A permit for each byte that still has room.
+    room: Arc<Semaphore>,
+}
+
+/// What waits for one client, as its writer takes it.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    lines: mpsc::Receiver<Line>,
+    room: Arc<Semaphore>,
+}
+
+/// The way to a client, and what waits there.
+#[must_use]
+pub(super) fn out() -> (Out, Waiting) {
+    let (sender, receiver) = mpsc::channel(OUT_LINES_MAX);
+    let room = Arc::new(Semaphore::new(OUT_BYTES_MAX));
+    (Out { lines: sender, room: Arc::clone(&room) }, Waiting { lines: receiver, room })
+}
+
+impl Out {
+    /// Puts a line behind those that wait, once there is room for it; `None` when nobody takes lines
+    /// any more.
+    pub async fn send(&self, line: Line) -> Option<()> {
+        let bytes = u32::try_from(line.room()).expect("the limit is far below 4 GiB");
+        let room = self.room.acquire_many(bytes).await.ok()?;
+        let place = self.lines.reserve().await.ok()?;
+        // It comes back when the line is taken.
+        room.forget();
+        place.send(line);
+        Some(())
+    }
+
+    /// Comes back when nobody takes lines any more.
+    pub async fn closed(&self) {
+        self.lines.closed().await;
+    }
+}
+
+impl Waiting {
+    /// The next line; nothing when nobody is left to send one.
+    pub(super) async fn recv(&mut self) -> Option<Line> {
+        let line = self.lines.recv().await?;
+        self.room.add_permits(line.room());
+        Some(line)
+    }
+
+    /// The next line if one waits.
+    pub(super) fn try_recv(&mut self) -> Option<Line> {
+        let line = self.lines.try_recv().ok()?;
+        self.room.add_permits(line.room());
+        Some(line)
+    }
+}
+
+impl Drop for Waiting {
+    // Who waits for room must not wait for ever.
+    fn drop(&mut self) {
+        self.room.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn line(bytes: usize) -> Line {
+        Line::Own("x".repeat(bytes))
+    }
+
+    /// Sends until there is no room; how many lines that were.
+    fn filled(out: &Out, bytes: usize) -> usize {
+        (0..OUT_LINES_MAX * 2)
+            .take_while(|_| out.send(line(bytes)).now_or_never().is_some())
+            .count()
+    }
+
+    #[test]
+    fn lines_wait_up_to_their_number_and_up_to_their_bytes() {
+        let (out, mut waiting) = out();
+        assert_eq!(filled(&out, 1), OUT_LINES_MAX);
+        while waiting.try_recv().is_some() {}
+        assert_eq!(filled(&out, OUT_BYTES_MAX / 8), 8);
+        assert!(waiting.try_recv().is_some());
+        assert_eq!(filled(&out, OUT_BYTES_MAX / 8), 1, "room comes back");
+    }
+
+    #[test]
+    fn a_line_beyond_the_limit_waits_alone() {
+        let (out, mut waiting) = out();
+        assert_eq!(filled(&out, 4 * OUT_BYTES_MAX), 1);
+        assert_eq!(waiting.try_recv().unwrap().bytes().len(), 4 * OUT_BYTES_MAX);
+        assert_eq!(filled(&out, 4 * OUT_BYTES_MAX), 1);
+    }
+
+    #[test]
+    fn who_waits_for_room_hears_that_the_client_is_gone() {
+        let (out, waiting) = out();
+        filled(&out, OUT_BYTES_MAX);
+        let mut sending = Box::pin(out.send(line(1)));
+        assert!((&mut sending).now_or_never().is_none());
+        drop(waiting);
+        assert_eq!(sending.now_or_never(), Some(None));
+    }
+}
