@@ -34,8 +34,10 @@ use store::Store;
 use store::sqlite::{OpenError, SqliteStore};
 use world::RealWorld;
 
-/// Threads that serve; the rest is waiting.
-const THREADS: usize = 1;
+/// The most threads that serve. The other half of the processors is for the store's threads and for
+/// what people run beside the daemon: two that hand each other work on few processors cost more than
+/// they do.
+const THREADS_MAX: usize = 4;
 /// How long sessions are given beyond the drain to come to their end.
 const SESSIONS_END: Duration = Duration::from_secs(2);
 /// How long lines that wait are still written to clients.
@@ -70,13 +72,17 @@ fn run(config: Config) -> Result<Exit, StartError> {
     let documents = Documents::open(&config.state_dir, check_providers)?;
     let store = open_store(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(THREADS)
+        .worker_threads(threads())
         .enable_all()
         .build()
         .map_err(|err| StartError::io("the runtime", err))?;
     let exit = runtime.block_on(serve(&config, &socket, documents, store));
     runtime.shutdown_timeout(CLIENTS_END);
     exit
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |it| it.get() / 2).clamp(1, THREADS_MAX)
 }
 
 async fn serve(

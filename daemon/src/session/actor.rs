@@ -265,12 +265,16 @@ impl Actor {
         commit.keys = with.keys;
         commit.blobs = with.blobs;
         commit.deletes = with.deletes;
-        let kept = commit.clone();
+        let kept = Arc::new(commit);
         let early = crate::sabotage::is("tell_before_save");
         if early {
             self.followers.tell_commit(self.shared.store.history(), &kept);
         }
-        self.shared.store.commit(commit).await.inspect_err(|err| self.on_store_error(err))?;
+        self.shared
+            .store
+            .save(Arc::clone(&kept))
+            .await
+            .inspect_err(|err| self.on_store_error(err))?;
         self.state = change.state;
         self.hash = kept.hash;
         self.learn(&kept);

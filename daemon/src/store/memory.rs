@@ -72,7 +72,7 @@ type Fate = Arc<OnceLock<Result<(), StoreError>>>;
 
 #[derive(Debug)]
 enum Write {
-    Commit(Box<Commit>),
+    Commit(Arc<Commit>),
     Partial(PartialPiece),
     Key(SessionId, KeptKey),
 }
@@ -229,7 +229,7 @@ impl State {
         while self.waiting.front().is_some_and(|it| it.number <= number) {
             let next = self.waiting.pop_front().expect("the queue has a front");
             let result = match next.write {
-                Write::Commit(commit) => self.try_commit(*commit, plan),
+                Write::Commit(commit) => self.try_commit(&commit, plan),
                 Write::Partial(piece) => {
                     self.content.keep(piece);
                     Ok(())
@@ -244,7 +244,7 @@ impl State {
         }
     }
 
-    fn try_commit(&mut self, commit: Commit, plan: &FaultPlan) -> Result<(), StoreError> {
+    fn try_commit(&mut self, commit: &Commit, plan: &FaultPlan) -> Result<(), StoreError> {
         self.commits += 1;
         match plan.fault(self.commits, !commit.keys.is_empty(), &mut self.dice) {
             None => self.content.commit(commit),
@@ -268,8 +268,8 @@ impl State {
 }
 
 impl Store for MemoryStore {
-    fn commit(&self, commit: Commit) -> Answer<'_, ()> {
-        self.write(Write::Commit(Box::new(commit)))
+    fn save(&self, commit: Arc<Commit>) -> Answer<'_, ()> {
+        self.write(Write::Commit(commit))
     }
 
     fn keep_partial(&self, piece: PartialPiece) -> Answer<'_, ()> {

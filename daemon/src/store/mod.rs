@@ -9,6 +9,8 @@ mod conformance;
 pub mod memory;
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
@@ -179,8 +181,14 @@ pub enum Place {
 
 /// A store of sessions.
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Stores a commit: durable when this answers. Never tried again by itself.
-    fn commit(&self, commit: Commit) -> Answer<'_, ()>;
+    /// Stores a commit: durable when this answers. Never tried again by itself. Shared, for who saves
+    /// it goes on with the same events when it is stored.
+    fn save(&self, commit: Arc<Commit>) -> Answer<'_, ()>;
+
+    /// Stores a commit that nobody else needs.
+    fn commit(&self, commit: Commit) -> Answer<'_, ()> {
+        self.save(Arc::new(commit))
+    }
 
     /// Keeps more of an unfinished message beside the log, in a shared commit. It ends with
     /// the commit that has the message itself or a final state of the task; another message begins

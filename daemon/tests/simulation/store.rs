@@ -50,10 +50,10 @@ impl Watched {
 }
 
 impl Store for Watched {
-    fn commit(&self, commit: Commit) -> Answer<'_, ()> {
+    fn save(&self, commit: Arc<Commit>) -> Answer<'_, ()> {
         self.count();
-        let kept = commit.clone();
-        let stored = self.store.commit(commit);
+        let kept = Arc::clone(&commit);
+        let stored = self.store.save(commit);
         Box::pin(async move {
             let result = stored.await;
             self.world.elapsed_ms();

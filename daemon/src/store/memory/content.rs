@@ -34,8 +34,8 @@ fn moment(commit: &Commit) -> Timestamp {
 
 impl Content {
     /// Stores a commit whole, or refuses it and changes nothing.
-    pub(super) fn commit(&mut self, commit: Commit) -> Result<(), StoreError> {
-        self.check(&commit)?;
+    pub(super) fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        self.check(commit)?;
         for record in &commit.keys {
             let kept = KeptKey { record: record.clone(), at: moment(&commit) };
             self.keys.insert(record.key.clone(), (commit.session, kept));
@@ -43,11 +43,11 @@ impl Content {
         for blob in &commit.blobs {
             self.blobs.insert(blob.hash.0, blob.bytes.clone());
         }
-        if self.partials.get(&commit.session).is_some_and(|it| it.ends_with(&commit)) {
+        if self.partials.get(&commit.session).is_some_and(|it| it.ends_with(commit)) {
             self.partials.remove(&commit.session);
         }
         let deletes = commit.deletes;
-        self.logs.entry(commit.session).or_default().push(commit);
+        self.logs.entry(commit.session).or_default().push(commit.clone());
         if let Some(session) = deletes {
             self.delete(session);
         }

@@ -159,8 +159,8 @@ impl Drop for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn commit(&self, commit: Commit) -> Answer<'_, ()> {
-        Box::pin(self.write(Job::Commit(Box::new(commit))))
+    fn save(&self, commit: Arc<Commit>) -> Answer<'_, ()> {
+        Box::pin(self.write(Job::Commit(commit)))
     }
 
     fn keep_partial(&self, piece: PartialPiece) -> Answer<'_, ()> {

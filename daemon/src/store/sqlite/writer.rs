@@ -1,6 +1,7 @@
 //! The one thread that changes the database: takes all that waits, one transaction, one fsync,
 //! answers all.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ const IDLE_MS: u64 = 500;
 /// Something to change.
 pub(super) enum Job {
     /// Store a commit.
-    Commit(Box<Commit>),
+    Commit(Arc<Commit>),
     /// Keep a piece of an unfinished message.
     Partial(PartialPiece),
     /// Keep the answer of a request that changed nothing.
@@ -210,6 +211,15 @@ impl Writer {
     fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Result<(), StoreError>>, Abort> {
         let sql = |err: rusqlite::Error| abort(0, err);
         self.conn.execute_batch("BEGIN IMMEDIATE").map_err(sql)?;
+        if let [job] = jobs {
+            // Nothing beside it can be undone with it, so it needs no savepoint of its own; only when
+            // it is refused is it done again in one.
+            match self.work(job) {
+                Ok(()) => return Ok(vec![Ok(())]),
+                Err(Trouble::Sql(err)) if !is_refusal(&err) => return Err(abort(0, err)),
+                Err(_) => self.conn.execute_batch("ROLLBACK; BEGIN IMMEDIATE").map_err(sql)?,
+            }
+        }
         let mut results = Vec::with_capacity(jobs.len());
         for (at, job) in jobs.iter().enumerate() {
             let mut done = self.savepoint(at, job)?;
@@ -234,14 +244,7 @@ impl Writer {
             Ok(())
         };
         run("SAVEPOINT job")?;
-        let done = match job {
-            Job::Commit(commit) => change::store(&self.conn, commit),
-            Job::Partial(piece) => change::keep_partial(&self.conn, piece),
-            Job::Key(session, kept) => change::keep_key(&self.conn, *session, kept),
-            Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
-            Job::Close => Ok(()),
-        };
-        match done {
+        match self.work(job) {
             Ok(()) => {
                 run("RELEASE job")?;
                 Ok(Ok(()))
@@ -252,6 +255,16 @@ impl Writer {
                 run("RELEASE job")?;
                 Ok(Err(trouble))
             }
+        }
+    }
+
+    fn work(&self, job: &Job) -> Result<(), Trouble> {
+        match job {
+            Job::Commit(commit) => change::store(&self.conn, commit),
+            Job::Partial(piece) => change::keep_partial(&self.conn, piece),
+            Job::Key(session, kept) => change::keep_key(&self.conn, *session, kept),
+            Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
+            Job::Close => Ok(()),
         }
     }
 
