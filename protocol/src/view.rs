@@ -5,6 +5,7 @@
 //! whole; `null` removes it; `removed` removes the thing.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -14,18 +15,18 @@ use crate::time::Timestamp;
 /// The members of a thing.
 pub type Members = Map<String, Value>;
 
-/// A session as its events leave it.
+/// A session as its events leave it. A copy shares all that is not changed in it since.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct View {
     session: Members,
-    kinds: BTreeMap<String, Things>,
+    kinds: BTreeMap<Arc<str>, Arc<Things>>,
 }
 
 /// The things of one kind, in the order in which they first appeared.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Things {
-    slots: Vec<Option<Members>>,
-    places: HashMap<String, usize>,
+    slots: Vec<Option<Arc<Members>>>,
+    places: HashMap<Arc<str>, usize>,
 }
 
 impl View {
@@ -49,13 +50,14 @@ impl View {
         }
         let Some(key) = key_of(members) else { return };
         if !self.kinds.contains_key(kind) {
-            self.kinds.insert(kind.to_owned(), Things::default());
+            self.kinds.insert(kind.into(), Arc::default());
         }
         let things = self.kinds.get_mut(kind).expect("the kind was just put in");
+        let things = Arc::make_mut(things);
         if members.get("removed") == Some(&Value::Bool(true)) {
             things.remove(&key);
         } else {
-            merge(things.slot(key), members);
+            merge(things.slot(&key), members);
         }
     }
 
@@ -80,22 +82,23 @@ impl View {
     #[must_use]
     pub fn thing(&self, kind: &str, key: &str) -> Option<&Members> {
         let things = self.kinds.get(kind)?;
-        things.slots.get(*things.places.get(key)?)?.as_ref()
+        things.slots.get(*things.places.get(key)?)?.as_deref()
     }
 
     /// All things of a kind, in the order in which they first appeared.
     pub fn things(&self, kind: &str) -> impl DoubleEndedIterator<Item = &Members> {
-        self.kinds.get(kind).into_iter().flat_map(|it| it.slots.iter().flatten())
+        self.kinds.get(kind).into_iter().flat_map(|it| it.slots.iter().flatten()).map(|it| &**it)
     }
 
     /// Keeps only those things of a kind for which `keep` says so.
     pub fn retain(&mut self, kind: &str, mut keep: impl FnMut(&Members) -> bool) {
         let Some(things) = self.kinds.get_mut(kind) else { return };
+        let things = Arc::make_mut(things);
         let kept = things.slots.drain(..).flatten().filter(|it| keep(it)).collect::<Vec<_>>();
         things.places.clear();
         for members in kept {
             let key = key_of(&members).expect("a thing that is kept has a key");
-            things.places.insert(key, things.slots.len());
+            things.places.insert(key.into(), things.slots.len());
             things.slots.push(Some(members));
         }
         if things.slots.is_empty() {
@@ -196,12 +199,14 @@ pub fn merge(thing: &mut Members, new: &Members) {
 }
 
 impl Things {
-    fn slot(&mut self, key: String) -> &mut Members {
-        let place = *self.places.entry(key).or_insert_with(|| {
-            self.slots.push(Some(Members::new()));
+    fn slot(&mut self, key: &str) -> &mut Members {
+        let place = self.places.get(key).copied().unwrap_or_else(|| {
+            self.slots.push(Some(Arc::default()));
+            self.places.insert(key.into(), self.slots.len() - 1);
             self.slots.len() - 1
         });
-        self.slots[place].as_mut().expect("a place is that of a thing that is there")
+        let thing = self.slots[place].as_mut();
+        Arc::make_mut(thing.expect("a place is that of a thing that is there"))
     }
 
     fn remove(&mut self, key: &str) {
