@@ -27,6 +27,8 @@ const VALUE_BYTES_MAX: i32 = 256 << 20;
 const SQL_BYTES_MAX: i32 = 64 << 10;
 /// Bytes that SQLite's log keeps when it begins again.
 const LOG_BYTES_MAX: i64 = 64 << 20;
+/// KiB of pages that a connection which reads keeps: the system keeps them all, once for everybody.
+const READER_CACHE_KIB: i64 = 512;
 /// Prepared statements that a connection keeps.
 const STATEMENTS_MAX: usize = 96;
 
@@ -307,6 +309,7 @@ fn synchronous(conn: &Connection) -> Result<(), String> {
 pub(super) fn reading(dir: &Path) -> Result<Connection, OpenError> {
     let conn = connect(&database_path(dir), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     conn.pragma_update(None, "query_only", "ON")?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(conn)
 }
 

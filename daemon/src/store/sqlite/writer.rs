@@ -17,9 +17,9 @@ use crate::store::{Commit, KeptKey, PartialPiece, StoreError};
 /// Jobs in one transaction.
 const BATCH_JOBS_MAX: usize = 256;
 /// What part of the last batch's time the next one may wait for those who come back.
-const GATHER_PART: u32 = 4;
+const GATHER_PART: u32 = 2;
 /// The longest that it waits for them.
-const GATHER_MAX: Duration = Duration::from_millis(2);
+const GATHER_MAX: Duration = Duration::from_millis(4);
 /// Silence after which the log of SQLite is copied into the database.
 const IDLE_MS: u64 = 500;
 
@@ -88,23 +88,24 @@ impl Writer {
     pub(super) fn run(mut self, jobs: &Receiver<Waiting>) {
         let mut idle = true;
         loop {
-            let first = if idle {
-                jobs.recv().ok()
-            } else {
-                match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
-                    Ok(job) => Some(job),
+            // Whoever is here already was not answered with the last batch.
+            let (first, behind) = match jobs.try_recv() {
+                Ok(job) => (Some(job), true),
+                Err(_) if idle => (jobs.recv().ok(), false),
+                Err(_) => match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
+                    Ok(job) => (Some(job), false),
                     Err(RecvTimeoutError::Timeout) => {
                         idle = true;
                         let done = self.keeper.when_idle(&self.conn);
                         self.judge(done);
                         continue;
                     }
-                    Err(RecvTimeoutError::Disconnected) => None,
-                }
+                    Err(RecvTimeoutError::Disconnected) => (None, false),
+                },
             };
             let Some(first) = first else { return };
             idle = false;
-            if let Some(close) = self.batch(self.gathered(first, jobs)) {
+            if let Some(close) = self.batch(self.gathered(first, behind, jobs)) {
                 let done = self.close();
                 // Whoever asked may be gone; the store is closed all the same.
                 let _ = close.send(done);
@@ -114,20 +115,17 @@ impl Writer {
     }
 
     /// The jobs of the next batch: all that wait. Those who were just answered together come back
-    /// together, so it waits a little for as many as last time, a part of what their fsync costs.
-    /// One who writes alone never waits.
-    fn gathered(&self, first: Waiting, jobs: &Receiver<Waiting>) -> Vec<Waiting> {
+    /// together, so it waits a little for as many as last time, besides those who were `behind` them:
+    /// a part of what their fsync costs. One who writes alone never waits.
+    fn gathered(&self, first: Waiting, behind: bool, jobs: &Receiver<Waiting>) -> Vec<Waiting> {
         let mut batch = vec![first];
+        batch.extend(jobs.try_iter().take(BATCH_JOBS_MAX - 1));
+        let crowd = (self.last_jobs + if behind { batch.len() } else { 0 }).min(BATCH_JOBS_MAX);
         let until = Instant::now() + (self.last_took / GATHER_PART).min(GATHER_MAX);
-        while batch.len() < BATCH_JOBS_MAX {
-            let next = match jobs.try_recv() {
-                Ok(job) => Some(job),
-                Err(_) if batch.len() >= self.last_jobs => None,
-                Err(_) => jobs.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
-            };
-            match next {
-                Some(job) => batch.push(job),
-                None => break,
+        while batch.len() < crowd {
+            match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
             }
         }
         batch
