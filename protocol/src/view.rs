@@ -93,6 +93,9 @@ impl View {
     /// Keeps only those things of a kind for which `keep` says so.
     pub fn retain(&mut self, kind: &str, mut keep: impl FnMut(&Members) -> bool) {
         let Some(things) = self.kinds.get_mut(kind) else { return };
+        if things.slots.iter().all(|it| it.as_deref().is_some_and(&mut keep)) {
+            return;
+        }
         let things = Arc::make_mut(things);
         let kept = things.slots.drain(..).flatten().filter(|it| keep(it)).collect::<Vec<_>>();
         things.places.clear();

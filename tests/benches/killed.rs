@@ -38,7 +38,7 @@ fn is_kept(bench: &Bench, pieces: usize) -> Result<bool> {
     let daemon = bench.start(&plan);
     let mut client = Client::connect(&plan.socket())?;
     let session = client.followed("stub/slow")?;
-    let since = bench.runtime.block_on(bench.stub.log())?.last().map_or(0, |it| it.n);
+    let since = bench.runtime.block_on(bench.stub.newest())?;
     client.send("chat/send", &json!({"session": session, "content": "go on"}))?;
     let last = format!("w{pieces} ");
     while !String::from_utf8_lossy(client.line()?).contains(&last) {}

@@ -112,8 +112,7 @@ fn paced(bench: &mut Bench, socket: &Path) -> Result<()> {
 }
 
 fn last_entry(bench: &Bench) -> Result<u64> {
-    let log = bench.runtime.block_on(bench.stub.log())?;
-    Ok(log.last().map_or(0, |it| it.n))
+    bench.runtime.block_on(bench.stub.newest())
 }
 
 /// Notes when the pieces `w0 w1 ..` in these bytes came.

@@ -186,6 +186,8 @@ async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: Waiting) {
     while let Some(line) = lines.recv().await {
         ends |= matches!(line, Line::End);
         buffer.extend_from_slice(line.bytes());
+        // Who is ready to say more now says it first: one write is for all of them.
+        tokio::task::yield_now().await;
         while buffer.len() < WRITE_BYTES && !ends {
             let Some(line) = lines.try_recv() else { break };
             ends = matches!(line, Line::End);

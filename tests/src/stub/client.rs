@@ -128,6 +128,11 @@ impl Stub {
         self.log_since(0).await
     }
 
+    /// The number of the log's newest entry: also where the oldest are gone by now.
+    pub async fn newest(&self) -> anyhow::Result<u64> {
+        Ok(self.page(u64::MAX, 0).await?.last)
+    }
+
     /// What came into the log after entry `since`.
     pub async fn log_since(&self, since: u64) -> anyhow::Result<Vec<Entry>> {
         let mut entries: Vec<Entry> = Vec::new();

@@ -16,10 +16,9 @@ use crate::store::{Commit, KeptKey, PartialPiece, StoreError};
 
 /// Jobs in one transaction.
 const BATCH_JOBS_MAX: usize = 256;
-/// What part of the last batch's time the next one may wait for those who come back.
-const GATHER_PART: u32 = 2;
-/// The longest that it waits for them.
-const GATHER_MAX: Duration = Duration::from_millis(4);
+/// The longest that a batch waits for those who come back, besides never longer than the last batch
+/// took: what it costs once when they stay away is small beside the fsync that it saves when not.
+const GATHER_MAX: Duration = Duration::from_millis(10);
 /// Silence after which the log of SQLite is copied into the database.
 const IDLE_MS: u64 = 500;
 
@@ -115,13 +114,13 @@ impl Writer {
     }
 
     /// The jobs of the next batch: all that wait. Those who were just answered together come back
-    /// together, so it waits a little for as many as last time, besides those who were `behind` them:
-    /// a part of what their fsync costs. One who writes alone never waits.
+    /// together, so it waits a little for as many as last time, besides those who were `behind` them.
+    /// One who writes alone never waits.
     fn gathered(&self, first: Waiting, behind: bool, jobs: &Receiver<Waiting>) -> Vec<Waiting> {
         let mut batch = vec![first];
         batch.extend(jobs.try_iter().take(BATCH_JOBS_MAX - 1));
         let crowd = (self.last_jobs + if behind { batch.len() } else { 0 }).min(BATCH_JOBS_MAX);
-        let until = Instant::now() + (self.last_took / GATHER_PART).min(GATHER_MAX);
+        let until = Instant::now() + self.last_took.min(GATHER_MAX);
         while batch.len() < crowd {
             match jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(job) => batch.push(job),
@@ -209,14 +208,12 @@ impl Writer {
     fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Result<(), StoreError>>, Abort> {
         let sql = |err: rusqlite::Error| abort(0, err);
         self.conn.execute_batch("BEGIN IMMEDIATE").map_err(sql)?;
-        if let [job] = jobs {
-            // Nothing beside it can be undone with it, so it needs no savepoint of its own; only when
-            // it is refused is it done again in one.
-            match self.work(job) {
-                Ok(()) => return Ok(vec![Ok(())]),
-                Err(Trouble::Sql(err)) if !is_refusal(&err) => return Err(abort(0, err)),
-                Err(_) => self.conn.execute_batch("ROLLBACK; BEGIN IMMEDIATE").map_err(sql)?,
-            }
+        // Refusals are rare, and a savepoint copies every page that is touched in it: only when one is
+        // refused is the batch done again, each job in a savepoint of its own.
+        match self.in_one(jobs) {
+            Ok(()) => return Ok(jobs.iter().map(|_| Ok(())).collect()),
+            Err((at, Trouble::Sql(err))) if !is_refusal(&err) => return Err(abort(at, err)),
+            Err(_) => self.conn.execute_batch("ROLLBACK; BEGIN IMMEDIATE").map_err(sql)?,
         }
         let mut results = Vec::with_capacity(jobs.len());
         for (at, job) in jobs.iter().enumerate() {
@@ -254,6 +251,12 @@ impl Writer {
                 Ok(Err(trouble))
             }
         }
+    }
+
+    /// Does all of them, until the first that cannot be done.
+    fn in_one(&self, jobs: &[Job]) -> Result<(), (usize, Trouble)> {
+        let mut numbered = jobs.iter().enumerate();
+        numbered.try_for_each(|(at, job)| self.work(job).map_err(|trouble| (at, trouble)))
     }
 
     fn work(&self, job: &Job) -> Result<(), Trouble> {
