@@ -37,7 +37,7 @@ impl Content {
     pub(super) fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
         self.check(commit)?;
         for record in &commit.keys {
-            let kept = KeptKey { record: record.clone(), at: moment(&commit) };
+            let kept = KeptKey { record: record.clone(), at: moment(commit) };
             self.keys.insert(record.key.clone(), (commit.session, kept));
         }
         for blob in &commit.blobs {
