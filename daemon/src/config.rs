@@ -27,6 +27,11 @@ environment:
   SESS_LOG        what is logged on stderr, as `info` or `sess_daemon=debug` (default info)
 ";
 
+/// The variable by which a daemon tells its successor that the socket is handed over to it.
+pub const HANDOVER: &str = "SESS_HANDOVER";
+/// Its one value: the socket is standard input.
+pub const HANDOVER_STDIN: &str = "stdin";
+
 /// How the daemon ends, for scripts and service managers: a closed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -99,6 +104,8 @@ pub struct Config {
     pub log_filter: String,
     /// Whether the service manager passed a socket as descriptor 3.
     pub socket_passed: bool,
+    /// Whether the program before this one handed its socket over as standard input.
+    pub handed_over: bool,
     /// Where the service manager wants to hear of readiness.
     pub notify_socket: Option<OsString>,
     /// How often at least the service manager wants a sign of life.
@@ -147,6 +154,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
             state_dir: self.folder("SESS_STATE_DIR", "XDG_CONFIG_HOME", ".config")?,
             log_filter: self.log_filter()?,
             socket_passed: self.socket_passed()?,
+            handed_over: self.value(HANDOVER).is_some_and(|it| it == HANDOVER_STDIN),
             notify_socket: self.value("NOTIFY_SOCKET"),
             watchdog: self.watchdog(),
         })

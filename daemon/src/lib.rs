@@ -3,6 +3,7 @@
 pub mod config;
 pub mod documents;
 pub mod folder;
+pub mod handover;
 pub mod model;
 pub mod nearest;
 pub mod sabotage;
@@ -76,9 +77,26 @@ fn run(config: Config) -> Result<Exit, StartError> {
         .enable_all()
         .build()
         .map_err(|err| StartError::io("the runtime", err))?;
-    let exit = runtime.block_on(serve(&config, &socket, documents, store));
+    let program = handover::program()?;
+    let notifier = Notifier::new(&config)?;
+    let end = runtime.block_on(serve(&config, &notifier, &socket, documents, store));
     runtime.shutdown_timeout(CLIENTS_END);
-    exit
+    match end? {
+        // A socket of the service manager stays open by itself: it starts the next daemon.
+        End::Restart if !socket.is_adopted() => {
+            handover::hand_over(socket.give_up(), &program, &notifier)
+        }
+        End::Restart => Ok(Exit::Done),
+        End::Exit(exit) => Ok(exit),
+    }
+}
+
+/// What follows when nothing is served any more.
+enum End {
+    /// A successor.
+    Restart,
+    /// Nothing.
+    Exit(Exit),
 }
 
 fn threads() -> usize {
@@ -87,15 +105,15 @@ fn threads() -> usize {
 
 async fn serve(
     config: &Config,
+    notifier: &Notifier,
     socket: &Socket,
     documents: Documents,
     store: Arc<dyn Store>,
-) -> Result<Exit, StartError> {
+) -> Result<End, StartError> {
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
     let models = Providers::new(Default::default(), environment);
     let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
     shared.take_settings(&documents);
-    let notifier = Notifier::new(config)?;
     let signals = StopSignals::listen().map_err(|err| StartError::io("signals", err))?;
     let settled = recovery::settle_all(&shared).await;
     let waiting = settled.map_err(|err| StartError::new(Exit::Damaged, err.to_string()))?;
@@ -121,13 +139,13 @@ async fn serve(
         tracing::error!("the store failed; ending, so that the next start recovers");
         shared.stop.finish();
         tokio::time::sleep(Duration::from_millis(50)).await;
-        return Ok(Exit::Io);
+        return Ok(End::Exit(Exit::Io));
     }
     // Begun before it is said: nothing is accepted behind STOPPING.
     shared.stop.begin(DRAIN);
     notifier.stopping();
     stop(&shared, &*store).await;
-    Ok(Exit::Done)
+    Ok(if shared.stop.restarts() { End::Restart } else { End::Exit(Exit::Done) })
 }
 
 /// Sessions come to their end, then connections, then the store.

@@ -58,6 +58,11 @@ impl Notifier {
         self.send("STOPPING=1");
     }
 
+    /// Another process is the daemon from now on.
+    pub fn main_process(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}"));
+    }
+
     /// Gives a sign of life twice a period for as long as it is polled; for ever silent where
     /// nobody asked for it. Run it on the runtime that serves, so that it stops when that hangs.
     pub async fn keep_alive(&self) {
@@ -143,6 +148,7 @@ mod tests {
             state_dir: PathBuf::from("/c"),
             log_filter: "info".to_owned(),
             socket_passed: false,
+            handed_over: false,
             notify_socket: notify_socket.map(OsStr::to_owned),
             watchdog,
         }

@@ -1,6 +1,6 @@
 //! What all parts of the daemon share: the store, the models, the sessions, the end of it all.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ const ACTIVE_AHEAD_MS_MAX: i64 = 5;
 pub const RUNNING_MAX_DEFAULT: usize = 64;
 /// How long running tasks may go on when the daemon stops as planned.
 pub const DRAIN: Duration = Duration::from_secs(10);
+/// The same when a successor goes on with them at once.
+pub const RESTART_DRAIN: Duration = Duration::from_millis(100);
 
 /// What all parts share.
 #[derive(Debug)]
@@ -290,6 +292,7 @@ impl Drop for Slot {
 pub struct Stop {
     stopping: CancellationToken,
     finished: CancellationToken,
+    restarts: AtomicBool,
     deadline: OnceLock<Instant>,
 }
 
@@ -298,6 +301,20 @@ impl Stop {
     pub fn begin(&self, drain: Duration) {
         let _ = self.deadline.set(Instant::now() + drain);
         self.stopping.cancel();
+    }
+
+    /// Begins to stop for a successor, that goes on with all that is left.
+    pub fn begin_restart(&self, drain: Duration) {
+        if !self.is_stopping() {
+            self.restarts.store(true, Relaxed);
+        }
+        self.begin(drain);
+    }
+
+    /// Whether a successor is to go on.
+    #[must_use]
+    pub fn restarts(&self) -> bool {
+        self.restarts.load(Relaxed)
     }
 
     /// Whether the daemon stops.

@@ -9,6 +9,7 @@ mod envelope;
 mod failing;
 mod find;
 mod follow;
+mod handover;
 mod keys;
 mod lifecycle;
 mod limits;

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sess_client::socket::HELLO_DEADLINE;
 use sess_client::{CallError, Caller, Connection, Dial, OpenError, socket, start};
-use sess_protocol::methods::{DaemonShutdown, DaemonStatus, DaemonStatusResult, Method};
+use sess_protocol::error::Kind;
+use sess_protocol::methods::{DaemonRestart, DaemonShutdown, DaemonStatus, DaemonStatusResult, Method};
 
 use super::output::{Output, Stop, note};
 use super::{ages, dial};
@@ -93,8 +94,74 @@ pub(crate) async fn stop(output: &mut Output, now: bool) -> Result<(), Stop> {
 }
 
 pub(crate) async fn restart(output: &mut Output) -> Result<(), Stop> {
-    shut_down(false).await?;
+    match hand_over().await? {
+        Restart::Done { old, now } => {
+            if now.pid == old.pid {
+                let failed = Stop::failed("the new program failed: the old one goes on");
+                return Err(failed.hint("`sess daemon logs` says why"));
+            }
+            note(&format!("sessd {} hands over to sessd {}", old.version, now.version));
+        }
+        // One that is older than this, or none at all.
+        Restart::Unknown => drop(shut_down(false).await?),
+    }
     start(output).await
+}
+
+/// How a restart went.
+enum Restart {
+    /// The daemon before and the one now.
+    Done { old: DaemonStatusResult, now: DaemonStatusResult },
+    /// There is none, or it cannot hand over.
+    Unknown,
+}
+
+/// Has the daemon hand its socket to the program that now lies in its place, and waits until that one
+/// answers. A client that connects meanwhile just waits.
+async fn hand_over() -> Result<Restart, Stop> {
+    let path = socket::path()?;
+    let stream = match socket::connect(&path).await {
+        Err(OpenError::NotRunning { .. }) => return Ok(Restart::Unknown),
+        other => other?,
+    };
+    let (connection, mut notifications) = Connection::over(stream);
+    let late = || {
+        Stop::failed("the daemon does not come back in time").hint("see `sess daemon logs`")
+    };
+    let asked = async {
+        let old = status_over(&connection).await?;
+        connection.call_raw(DaemonRestart::NAME, &Map::new()).await?;
+        Ok::<_, CallError>(old)
+    };
+    let old = match tokio::time::timeout(STOP_DEADLINE, asked).await.map_err(|_| late())? {
+        Ok(old) => old,
+        Err(err) if err.kind() == Some(Kind::UnknownMethod) => return Ok(Restart::Unknown),
+        Err(err) => return Err(err.into()),
+    };
+    let next = async {
+        while notifications.next().await.is_some() {}
+        loop {
+            let now = match socket::connect(&path).await {
+                Ok(stream) => status_over(&Connection::over(stream).0).await.ok(),
+                Err(_) => None,
+            };
+            // The old program that goes on has the same process and begins to count anew.
+            if let Some(now) = now.filter(|it| it.pid != old.pid || it.uptime_ms < old.uptime_ms) {
+                return now;
+            }
+            tokio::time::sleep(STOP_POLL).await;
+        }
+    };
+    let now = tokio::time::timeout(STOP_DEADLINE, next).await.map_err(|_| late())?;
+    Ok(Restart::Done { old, now })
+}
+
+async fn status_over(connection: &Connection) -> Result<DaemonStatusResult, CallError> {
+    let raw = connection.call_raw(DaemonStatus::NAME, &Map::new()).await?;
+    serde_json::from_str(raw.get()).map_err(|err| CallError::Strange {
+        method: DaemonStatus::NAME.to_owned(),
+        what: err.to_string(),
+    })
 }
 
 /// Stops the daemon and waits until it is gone; none when none runs.
@@ -121,7 +188,7 @@ async fn shut_down(now: bool) -> Result<Option<Box<RawValue>>, Stop> {
         Ok(result) => Some(result),
         // Gone before it could answer, or already on its way: what was asked for happens.
         Err(CallError::Lost) => None,
-        Err(err) if err.kind() == Some(sess_protocol::error::Kind::ShuttingDown) => None,
+        Err(err) if err.kind() == Some(Kind::ShuttingDown) => None,
         Err(err) => return Err(err.into()),
     };
     let ended = async { while notifications.next().await.is_some() {} };

@@ -112,7 +112,7 @@ impl Router {
                 format!("an observer may read and follow; `{}` changes things", info.name);
             return Err(Error::new(Kind::Denied, message));
         }
-        let ends_well = [m::TaskCancel::NAME, m::DaemonShutdown::NAME];
+        let ends_well = [m::TaskCancel::NAME, m::DaemonShutdown::NAME, m::DaemonRestart::NAME];
         if changes && self.shared.stop.is_stopping() && !ends_well.contains(&info.name) {
             return Err(self.shared.going_down());
         }
@@ -146,6 +146,7 @@ impl Router {
             Initialize => daemon::initialize;
             DaemonStatus => daemon::status;
             DaemonShutdown => daemon::shutdown;
+            DaemonRestart => daemon::restart;
             DaemonReload => state::reload;
             DaemonFollow => daemon::follow;
             SessionCreate => session::create, await;

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use listenfd::ListenFd;
 use nix::errno::Errno;
@@ -24,11 +25,15 @@ use nix::unistd::geteuid;
 
 use crate::config::{Config, Exit, StartError};
 use crate::folder::{Others, own_folder};
+use crate::handover;
 
 /// What the kernel takes as a socket's path: 108 bytes with the closing zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// What is read of a lock file: a pid and a line's end.
 const LOCK_FILE_BYTES_MAX: u64 = 16;
+/// How long a successor waits for the locks, and the pause between two tries.
+const LOCKS_WAIT: Duration = Duration::from_secs(2);
+const LOCKS_POLL: Duration = Duration::from_millis(5);
 /// The mode of the socket and of the lock files.
 const FILE_MODE: u32 = 0o600;
 /// The lock of the store, in the data folder.
@@ -60,10 +65,17 @@ impl Socket {
         }
         let folder = folder_of(&config.socket)?;
         own_folder(folder, Others::Nothing)?;
-        let mut lock_path = OsString::from(&config.socket);
-        lock_path.push(".lock");
-        let socket_lock = Lock::take(Path::new(&lock_path), "socket", &config.socket)?;
-        let store_lock = lock_store(config)?;
+        if config.handed_over {
+            let listener = handover::take(config)?;
+            let (socket_lock, store_lock) = patiently(|| lock_both(config))?;
+            return Ok(Self {
+                listener,
+                bound: Some(Bound::at(&config.socket)?),
+                _socket_lock: Some(socket_lock),
+                _store_lock: store_lock,
+            });
+        }
+        let (socket_lock, store_lock) = lock_both(config)?;
         remove_stale(&config.socket)?;
         let (listener, bound) = bind(&config.socket)?;
         Ok(Self {
@@ -72,6 +84,16 @@ impl Socket {
             _socket_lock: Some(socket_lock),
             _store_lock: store_lock,
         })
+    }
+
+    /// Gives up the right to socket and store, but leaves the socket's file and its queue of
+    /// connections to whom the listener is handed.
+    #[must_use]
+    pub fn give_up(mut self) -> UnixListener {
+        if let Some(bound) = &mut self.bound {
+            bound.stays = !crate::sabotage::is("closed_handover");
+        }
+        self.listener
     }
 
     /// The listener, for the runtime that this is called in.
@@ -197,6 +219,27 @@ fn lock_store(config: &Config) -> Result<Lock, StartError> {
     Lock::take(&config.data_dir.join(STORE_LOCK), "store", &config.data_dir)
 }
 
+fn lock_both(config: &Config) -> Result<(Lock, Lock), StartError> {
+    let mut lock_path = OsString::from(&config.socket);
+    lock_path.push(".lock");
+    let socket_lock = Lock::take(Path::new(&lock_path), "socket", &config.socket)?;
+    Ok((socket_lock, lock_store(config)?))
+}
+
+/// Asks again for a while when another has the locks: one who wants to start a daemon holds them
+/// until it sees that the socket is alive.
+fn patiently<T>(take: impl Fn() -> Result<T, StartError>) -> Result<T, StartError> {
+    let begun = Instant::now();
+    loop {
+        match take() {
+            Err(err) if err.exit == Exit::OtherOwner && begun.elapsed() < LOCKS_WAIT => {
+                std::thread::sleep(LOCKS_POLL);
+            }
+            done => return done,
+        }
+    }
+}
+
 /// Takes descriptor 3, after a look at what it is.
 fn adopt() -> Result<UnixListener, StartError> {
     let wrong = |err: &dyn std::fmt::Display| {
@@ -247,16 +290,29 @@ fn probe(path: &Path) -> Result<(), Errno> {
     connect(std::os::fd::AsRawFd::as_raw_fd(&end), &UnixAddr::new(path)?)
 }
 
-/// The file of a socket that this process made.
+/// The file of a socket that this process made, or the one before it.
 #[derive(Debug)]
 struct Bound {
     path: PathBuf,
     /// Device and inode.
     file: (u64, u64),
+    /// Whether it is another's from now on.
+    stays: bool,
+}
+
+impl Bound {
+    fn at(path: &Path) -> Result<Self, StartError> {
+        let meta = fs::symlink_metadata(path)
+            .map_err(|err| StartError::io(format!("socket `{}`", path.display()), err))?;
+        Ok(Self { path: path.to_owned(), file: (meta.dev(), meta.ino()), stays: false })
+    }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         // Someone may have put another socket there, by force: that one is not ours to remove.
         let now = fs::symlink_metadata(&self.path).map(|it| (it.dev(), it.ino()));
         if now.is_ok_and(|it| it == self.file)
@@ -284,8 +340,7 @@ fn bind(path: &Path) -> Result<(UnixListener, Bound), StartError> {
         );
         return Err(unsafe_socket(message));
     }
-    let bound = Bound { path: path.to_owned(), file: (meta.dev(), meta.ino()) };
-    Ok((listener, bound))
+    Ok((listener, Bound::at(path)?))
 }
 
 #[cfg(test)]

@@ -126,6 +126,8 @@ methods! {
     DaemonShutdown "daemon/shutdown" ShutdownParams => Empty, Change;
     /// Reads the documents again.
     DaemonReload "daemon/reload" Empty => Empty, Change;
+    /// Hands the socket to the program that lies in the place of this one, and ends.
+    DaemonRestart "daemon/restart" Empty => Empty, Change;
     /// Tells the state of all sessions, from now on.
     DaemonFollow "daemon/follow" DaemonFollowParams => DaemonFollowResult, Read;
     /// Makes a session.

@@ -17,7 +17,7 @@ use sess_protocol::methods::{
 use super::super::overview;
 use super::super::params::page_limit;
 use super::super::router::{Call, Routed, Work, json_of, later};
-use crate::shared::DRAIN;
+use crate::shared::{DRAIN, RESTART_DRAIN};
 
 /// Bytes of a client's name.
 const CLIENT_NAME_BYTES_MAX: usize = 128;
@@ -118,6 +118,12 @@ pub(in crate::server) fn shutdown(call: Call<'_, m::DaemonShutdown>) -> Routed {
     let drain = if call.params.drain.unwrap_or(true) { DRAIN } else { Duration::ZERO };
     tracing::info!(by = %call.client.by().client, "asked to stop");
     call.router.shared().stop.begin(drain);
+    Ok(Work::Done("{}".to_owned()))
+}
+
+pub(in crate::server) fn restart(call: Call<'_, m::DaemonRestart>) -> Routed {
+    tracing::info!(by = %call.client.by().client, "asked to restart");
+    call.router.shared().stop.begin_restart(RESTART_DRAIN);
     Ok(Work::Done("{}".to_owned()))
 }
 
