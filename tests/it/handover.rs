@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sess_tests::bins;
-use sess_tests::harness::{Plan, Wire, said, stub, within};
+use sess_tests::harness::{Daemon, Plan, Wire, said, stub, within};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -92,9 +92,11 @@ async fn pid(path: &Path) -> u64 {
 }
 
 /// Asks for an update and waits for the next daemon.
-async fn update(path: &Path) {
+async fn update(daemon: &Daemon, path: &Path) {
     let before = pid(path).await;
     once(path, "daemon/restart", &json!({})).await;
+    // Who says how it is to a service manager that does not listen waits a while.
+    daemon.stopping().await;
     assert_ne!(pid(path).await, before, "who connects now waits for the next one");
 }
 
@@ -110,7 +112,7 @@ async fn updates_under_load_refuse_nobody_and_lose_no_task() {
         .collect();
     let knocks = tokio::spawn(knock(path.clone(), Arc::clone(&stop)));
     for _ in 0..UPDATES {
-        update(&path).await;
+        update(&daemon, &path).await;
     }
     stop.store(true, Relaxed);
     let mut tasks = 0;
