@@ -88,7 +88,8 @@ pub async fn start(path: &Path) -> Result<UnixStream, OpenError> {
 }
 
 /// The daemon beside this program, else the first in PATH.
-fn find_program() -> Option<PathBuf> {
+#[must_use]
+pub fn find_program() -> Option<PathBuf> {
     let is_program = |path: &PathBuf| {
         path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
     };

@@ -11,11 +11,13 @@ const LOG_FILTER_DEFAULT: &str = "info";
 
 /// What `--help` prints, and a wrong call on stderr.
 const USAGE: &str = "\
-usage: sessd [--check | --version | --help]
+usage: sessd [--check | --restore FILE | --version | --help]
 
 Owns the chat sessions of one user and serves them on a Unix socket, in the foreground.
 
   --check    look at settings and store, start nothing
+  --restore FILE
+             put a backup in the place of the store, which is set aside; with no daemon running
   --version  print the version
   --help     print this
 
@@ -87,6 +89,8 @@ pub enum Asked {
     Run(Config),
     /// To look at settings and store without starting.
     Check(Config),
+    /// To put a backup in the place of the store.
+    Restore(Config, PathBuf),
     /// To print this on stdout.
     Print(String),
 }
@@ -119,10 +123,16 @@ pub fn read(
 ) -> Result<Asked, StartError> {
     let mut args = args.into_iter();
     let first = args.next();
+    let environment = Environment { variable };
+    if first.as_deref().is_some_and(|it| it == "--restore") {
+        return match (args.next(), args.next()) {
+            (Some(file), None) => Ok(Asked::Restore(environment.config()?, file.into())),
+            _ => Err(StartError::new(Exit::Usage, format!("`--restore` takes one file\n{USAGE}"))),
+        };
+    }
     if let Some(extra) = args.next() {
         return Err(usage(&extra));
     }
-    let environment = Environment { variable };
     match first {
         None => Ok(Asked::Run(environment.config()?)),
         Some(arg) if arg == "--check" => Ok(Asked::Check(environment.config()?)),

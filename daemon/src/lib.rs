@@ -16,6 +16,7 @@ pub mod task;
 pub mod world;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
             Ok(Exit::Done)
         }
         Ok(Asked::Check(config)) => check(&config),
+        Ok(Asked::Restore(config, file)) => restore(&config, &file),
         Ok(Asked::Run(config)) => run(config),
         Err(err) => Err(err),
     };
@@ -193,6 +195,15 @@ fn refused(err: &OpenError) -> StartError {
         OpenError::Io(_) | OpenError::Sql(_) => Exit::Io,
     };
     StartError::new(exit, err.to_string())
+}
+
+/// Puts a backup in the place of the store.
+fn restore(config: &Config, file: &Path) -> Result<Exit, StartError> {
+    let _lock = server::socket::lock_store(config)?;
+    let aside = store::sqlite::restore(&config.data_dir, file).map_err(|err| refused(&err))?;
+    let words = format!("restored; what was there before is in `{}`", aside.display());
+    let _ = writeln!(std::io::stderr(), "sessd: {words}");
+    Ok(Exit::Done)
 }
 
 /// Looks at settings and store without starting.

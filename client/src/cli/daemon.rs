@@ -10,7 +10,10 @@ use serde_json::{Map, Value};
 use sess_client::socket::HELLO_DEADLINE;
 use sess_client::{CallError, Caller, Connection, Dial, OpenError, socket, start};
 use sess_protocol::error::Kind;
-use sess_protocol::methods::{DaemonRestart, DaemonShutdown, DaemonStatus, DaemonStatusResult, Method};
+use sess_protocol::methods::{
+    BackupResult, DaemonBackup, DaemonRestart, DaemonShutdown, DaemonStatus, DaemonStatusResult,
+    Method,
+};
 
 use super::output::{Output, Stop, note};
 use super::{ages, dial};
@@ -108,6 +111,27 @@ pub(crate) async fn restart(output: &mut Output) -> Result<(), Stop> {
     start(output).await
 }
 
+pub(crate) async fn backup(output: &mut Output, keep: Option<u32>) -> Result<(), Stop> {
+    let mut params = Map::new();
+    params.extend(keep.map(|it| ("keep".to_owned(), it.into())));
+    let raw = Caller::new(dial()?).call_raw(DaemonBackup::NAME, params).await?;
+    if output.json {
+        return output.result(&raw);
+    }
+    let made: BackupResult = serde_json::from_str(raw.get()).map_err(|err| CallError::Strange {
+        method: DaemonBackup::NAME.to_owned(),
+        what: err.to_string(),
+    })?;
+    let (bytes, sessions) = (ages::bytes(made.backup.bytes), made.backup.sessions);
+    note(&format!("{sessions} sessions, {bytes}; put it back with `sessd --restore FILE`"));
+    output.line(&made.backup.path)
+}
+
+/// Ends a daemon that has the socket which another is to own.
+pub(crate) async fn stop_for_another() -> Result<(), Stop> {
+    shut_down(false).await.map(drop)
+}
+
 /// How a restart went.
 enum Restart {
     /// The daemon before and the one now.
@@ -125,9 +149,8 @@ async fn hand_over() -> Result<Restart, Stop> {
         other => other?,
     };
     let (connection, mut notifications) = Connection::over(stream);
-    let late = || {
-        Stop::failed("the daemon does not come back in time").hint("see `sess daemon logs`")
-    };
+    let late =
+        || Stop::failed("the daemon does not come back in time").hint("see `sess daemon logs`");
     let asked = async {
         let old = status_over(&connection).await?;
         connection.call_raw(DaemonRestart::NAME, &Map::new()).await?;

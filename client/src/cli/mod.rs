@@ -5,6 +5,7 @@ mod answer;
 mod attach;
 mod chat;
 mod daemon;
+mod install;
 mod output;
 mod rpc;
 mod sessions;
@@ -103,6 +104,12 @@ enum Command {
     /// Start, stop or look at the daemon.
     #[command(subcommand)]
     Daemon(DaemonCommand),
+    /// Make a copy of all sessions while they are used; `sessd --restore` puts one back.
+    Backup {
+        /// How many of the newest copies stay.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        keep: Option<u32>,
+    },
     /// Call any method of the protocol.
     Rpc {
         /// The method, as session/list.
@@ -137,8 +144,12 @@ enum DaemonCommand {
         #[arg(long)]
         now: bool,
     },
-    /// Stop it and start the `sessd` beside this program.
+    /// Have it go on as the `sessd` that lies in its place now: after an update.
     Restart,
+    /// Have systemd start it, at the first knock.
+    Install,
+    /// Take it out of systemd again; sessions and settings stay.
+    Uninstall,
     /// Show the end of its log.
     Logs {
         /// Go on as it grows.
@@ -183,6 +194,9 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,
         Command::Daemon(DaemonCommand::Stop { now }) => daemon::stop(output, now).await,
         Command::Daemon(DaemonCommand::Restart) => daemon::restart(output).await,
+        Command::Daemon(DaemonCommand::Install) => install::install(output).await,
+        Command::Daemon(DaemonCommand::Uninstall) => install::uninstall(output),
+        Command::Backup { keep } => daemon::backup(output, keep).await,
         Command::Daemon(DaemonCommand::Logs { follow, lines }) => {
             daemon::logs(output, follow, lines).await
         }

@@ -147,6 +147,7 @@ impl Router {
             DaemonStatus => daemon::status;
             DaemonShutdown => daemon::shutdown;
             DaemonRestart => daemon::restart;
+            DaemonBackup => daemon::backup;
             DaemonReload => state::reload;
             DaemonFollow => daemon::follow;
             SessionCreate => session::create, await;

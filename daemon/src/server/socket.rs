@@ -155,7 +155,7 @@ fn folder_of(socket: &Path) -> Result<&Path, StartError> {
 
 /// An exclusive lock on a file, with the owner's pid in it for people.
 #[derive(Debug)]
-struct Lock(Flock<File>);
+pub struct Lock(Flock<File>);
 
 impl Lock {
     fn take(path: &Path, what: &str, of: &Path) -> Result<Self, StartError> {
@@ -214,7 +214,11 @@ fn pid_in(file: &mut File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-fn lock_store(config: &Config) -> Result<Lock, StartError> {
+/// Takes the right to the store alone, for work on it without a daemon.
+///
+/// # Errors
+/// Another has it.
+pub fn lock_store(config: &Config) -> Result<Lock, StartError> {
     own_folder(&config.data_dir, Others::Look)?;
     Lock::take(&config.data_dir.join(STORE_LOCK), "store", &config.data_dir)
 }

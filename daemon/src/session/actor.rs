@@ -384,7 +384,7 @@ impl Actor {
 
     /// Deletes the session: a fact of the global log, whose commit takes everything here away.
     pub(super) async fn delete(&mut self, origin: Origin, reply: Reply) {
-        let deleted = SessionDeleted { deleted: self.state.id, backups: Vec::new() };
+        let deleted = SessionDeleted { deleted: self.state.id, backups: self.backups() };
         let outcome = self.shared.append_global(deleted.clone().into(), origin.clone()).await;
         if outcome.is_err() {
             // Nothing is deleted, and the task at work goes on.
@@ -405,6 +405,11 @@ impl Actor {
         }
         self.locks.end(&Error::not_found("session", &self.state.id.to_string()));
         let _ = reply.send(outcome);
+    }
+
+    /// Where copies of what is deleted may still lie.
+    fn backups(&self) -> Vec<String> {
+        self.shared.store.backups().iter().map(|it| it.display().to_string()).collect()
     }
 
     /// Answers what came in behind the deletion.

@@ -9,6 +9,7 @@ mod conformance;
 pub mod memory;
 pub mod sqlite;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -179,6 +180,19 @@ pub enum Place {
     Message(SessionId),
 }
 
+/// A copy of the whole store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupMade {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Sessions in it, the log of facts of no session among them.
+    pub sessions: u64,
+    /// When it was made.
+    pub at: Timestamp,
+}
+
 /// A store of sessions.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Stores a commit: durable when this answers. Never tried again by itself. Shared, for who saves
@@ -256,6 +270,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// What there is in all.
     fn counts(&self) -> Answer<'_, Counts>;
+
+    /// Makes a copy of the whole store while it is used, checks it, and keeps the newest `keep`.
+    fn back_up(&self, _keep: usize) -> Answer<'_, BackupMade> {
+        let text = format!("a store of kind `{}` makes no backups", self.kind());
+        Box::pin(std::future::ready(Err(StoreError::Unavailable(text))))
+    }
+
+    /// The copies there are, oldest first.
+    fn backups(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// The store's own id, which is part of every cursor. Changes when a backup is restored.
     fn history(&self) -> &str;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::things::Session;
+use crate::time::Timestamp;
 
 /// Params of `initialize`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +152,38 @@ pub struct ShutdownParams {
     /// Whether running tasks may come to a safe point first: true by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<bool>,
+}
+
+/// Params of `daemon/backup`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BackupParams {
+    /// How many of the newest backups stay: 1 to 1,000, 7 by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep: Option<u32>,
+}
+
+/// Result of `daemon/backup`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BackupResult {
+    /// The backup.
+    pub backup: Backup,
+}
+
+/// A copy of the whole store, checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Backup {
+    /// The file.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Sessions in it.
+    pub sessions: u64,
+    /// When it was made.
+    pub at: Timestamp,
 }
 
 /// Params of `daemon/follow`.

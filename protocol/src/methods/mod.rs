@@ -128,6 +128,8 @@ methods! {
     DaemonReload "daemon/reload" Empty => Empty, Change;
     /// Hands the socket to the program that lies in the place of this one, and ends.
     DaemonRestart "daemon/restart" Empty => Empty, Change;
+    /// Makes a copy of the whole store while it is used.
+    DaemonBackup "daemon/backup" BackupParams => BackupResult, Change;
     /// Tells the state of all sessions, from now on.
     DaemonFollow "daemon/follow" DaemonFollowParams => DaemonFollowResult, Read;
     /// Makes a session.

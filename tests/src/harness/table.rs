@@ -52,8 +52,10 @@ impl World {
         match method {
             "initialize" => json!({"protocol": 1, "client": {"name": "example"}}),
             "daemon/shutdown" => json!({"drain": false}),
-            "daemon/status" | "daemon/reload" | "daemon/restart" | "daemon/follow" | "session/list"
-            | "session/active" | "state/all" | "model/list" => json!({}),
+            "daemon/status" | "daemon/reload" | "daemon/restart" | "daemon/backup"
+            | "daemon/follow" | "session/list" | "session/active" | "state/all" | "model/list" => {
+                json!({})
+            }
             "session/create" => json!({"title": "an example"}),
             "session/update" => json!({"session": session, "title": "another title"}),
             "session/delete" => json!({"session": session, "force": true}),

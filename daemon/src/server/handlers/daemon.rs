@@ -10,7 +10,7 @@ use sess_protocol::error::{Error, Kind};
 use sess_protocol::line::{DEPTH_MAX, LINE_BYTES_MAX};
 use sess_protocol::methods as m;
 use sess_protocol::methods::{
-    BLOB_PIECE_BYTES_MAX, DaemonInfo, DaemonStatusResult, InitializeResult, METHODS, PAGE_MAX,
+    Backup, BackupResult, BLOB_PIECE_BYTES_MAX, DaemonInfo, DaemonStatusResult, InitializeResult, METHODS, PAGE_MAX,
     QUEUE_MAX, Role, SessionCounts, StoreInfo, StoreStatus, TaskCounts,
 };
 
@@ -125,6 +125,32 @@ pub(in crate::server) fn restart(call: Call<'_, m::DaemonRestart>) -> Routed {
     tracing::info!(by = %call.client.by().client, "asked to restart");
     call.router.shared().stop.begin_restart(RESTART_DRAIN);
     Ok(Work::Done("{}".to_owned()))
+}
+
+/// Backups that stay when nothing is said about it, and the most that may be asked for.
+const BACKUPS_DEFAULT: u32 = 7;
+const BACKUPS_MAX: u32 = 1000;
+
+pub(in crate::server) fn backup(call: Call<'_, m::DaemonBackup>) -> Routed {
+    let keep = call.params.keep.unwrap_or(BACKUPS_DEFAULT);
+    if !(1..=BACKUPS_MAX).contains(&keep) {
+        let message = format!("`keep` is {keep}: 1 to {BACKUPS_MAX}");
+        return Err(Error::new(Kind::InvalidParams, message).with("param", "keep"));
+    }
+    let shared = call.shared();
+    later(async move {
+        let made = shared.store.back_up(keep as usize).await.map_err(|err| shared.refusal(err))?;
+        tracing::info!(path = %made.path.display(), bytes = made.bytes, "backed up");
+        Ok(json_of(&BackupResult {
+            backup: Backup {
+                path: made.path.display().to_string(),
+                bytes: made.bytes,
+                // The log of facts of no session is not one of them.
+                sessions: made.sessions.saturating_sub(1),
+                at: made.at,
+            },
+        }))
+    })
 }
 
 pub(in crate::server) fn follow(call: Call<'_, m::DaemonFollow>) -> Routed {

@@ -13,14 +13,15 @@ use sess_protocol::view::Members;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
-    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, BackupMade, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
+    PartialPiece, Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
 };
 use checkpoint::Keeper;
 use readers::Readers;
 use rows::Trouble;
 use writer::{Job, Waiting, Writer};
 
+mod backup;
 mod change;
 mod check;
 mod checkpoint;
@@ -38,6 +39,7 @@ mod things;
 mod wal;
 mod writer;
 
+pub use backup::restore;
 pub use check::{Fault, Report, check};
 pub use open::OpenError;
 
@@ -56,6 +58,7 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Mutex<Option<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
+    backing_up: tokio::sync::Mutex<()>,
 }
 
 impl SqliteStore {
@@ -84,6 +87,7 @@ impl SqliteStore {
             readers,
             writer: Mutex::new(Some(writer)),
             failed,
+            backing_up: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -165,6 +169,20 @@ impl Store for SqliteStore {
 
     fn keep_partial(&self, piece: PartialPiece) -> Answer<'_, ()> {
         Box::pin(self.write(Job::Partial(piece)))
+    }
+
+    fn back_up(&self, keep: usize) -> Answer<'_, BackupMade> {
+        let dir = self.dir.clone();
+        Box::pin(async move {
+            // Two at once would write one draft.
+            let _one = self.backing_up.lock().await;
+            let made = tokio::task::spawn_blocking(move || backup::make(&dir, keep)).await;
+            made.unwrap_or_else(|err| Err(StoreError::Unavailable(err.to_string())))
+        })
+    }
+
+    fn backups(&self) -> Vec<PathBuf> {
+        backup::list(&self.dir).unwrap_or_default()
     }
 
     fn load(&self, session: SessionId) -> Answer<'_, Option<Loaded>> {

@@ -1,0 +1,142 @@
+//! Copies of the whole store: made while it is used, proved before they count, put back.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+use sess_protocol::time::Timestamp;
+
+use super::open::{self, OpenError, connect, database_path, make_private, private_folder};
+use crate::store::{BackupMade, StoreError};
+
+/// The folder of the copies, below the store's.
+const FOLDER: &str = "backups";
+/// How a copy's name begins and ends; between them is the time at which it was made.
+const NAMED: (&str, &str) = ("sess-", ".db");
+/// What an unfinished copy is called.
+const DRAFT: &str = "draft.db";
+/// Pages that are copied at a time, and the pause until the next: the disk is for sessions first.
+const STEP_PAGES: i32 = 4096;
+const STEP_PAUSE: Duration = Duration::from_millis(1);
+/// Tries to find a snapshot that is not written to meanwhile, before all is copied in one step.
+const CALM_STEPS_MAX: usize = 64;
+
+/// Makes a copy of the store in `dir`, checks it, and lets only the newest `keep` stay.
+pub(super) fn make(dir: &Path, keep: usize) -> Result<BackupMade, StoreError> {
+    let failed = |err: OpenError| StoreError::Unavailable(format!("no backup was made: {err}"));
+    write(dir, keep).map_err(failed)
+}
+
+fn write(dir: &Path, keep: usize) -> Result<BackupMade, OpenError> {
+    let folder = dir.join(FOLDER);
+    private_folder(&folder)?;
+    let draft = folder.join(DRAFT);
+    remove(&draft)?;
+    let at = Timestamp::now();
+    copy(&database_path(dir), &draft)?;
+    let sessions = verify(&draft)?;
+    let bytes = std::fs::metadata(&draft)?.len();
+    std::fs::File::open(&draft)?.sync_all()?;
+    let name = format!("{}{}{}", NAMED.0, at.to_string().replace(':', "-"), NAMED.1);
+    let path = folder.join(name);
+    std::fs::rename(&draft, &path)?;
+    std::fs::File::open(&folder)?.sync_all()?;
+    let all = list(dir)?;
+    for old in all.iter().rev().skip(keep.max(1)) {
+        std::fs::remove_file(old)?;
+    }
+    Ok(BackupMade { path, bytes, sessions, at })
+}
+
+/// The copies there are, oldest first.
+pub(super) fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(dir.join(FOLDER)) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+        if name.starts_with(NAMED.0) && name.ends_with(NAMED.1) {
+            all.push(path);
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
+    let from = connect(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    std::fs::OpenOptions::new().write(true).create_new(true).open(to)?;
+    make_private(to)?;
+    let mut into = Connection::open(to)?;
+    let backup = Backup::new(&from, &mut into)?;
+    // A writer makes a copy begin anew; after a while all is copied in one step, from one snapshot.
+    for _ in 0..CALM_STEPS_MAX {
+        if backup.step(STEP_PAGES)? == rusqlite::backup::StepResult::Done {
+            return Ok(());
+        }
+        std::thread::sleep(STEP_PAUSE);
+    }
+    match backup.step(-1)? {
+        rusqlite::backup::StepResult::Done => Ok(()),
+        other => Err(std::io::Error::other(format!("the copy did not end: {other:?}")).into()),
+    }
+}
+
+/// Checks a copy as the store itself is checked; answers how many sessions are in it.
+fn verify(path: &Path) -> Result<u64, OpenError> {
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // Read as one file: a copy that needs a second one beside it is none.
+    let _mode: String = conn.query_row("PRAGMA journal_mode = DELETE", (), |row| row.get(0))?;
+    let sound: String = conn.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?;
+    if sound != "ok" {
+        return Err(OpenError::Damaged(format!("the copy is damaged: {sound}")));
+    }
+    open::history(&conn)?;
+    let sessions: i64 = conn.query_row("SELECT count(*) FROM sessions", (), |row| row.get(0))?;
+    Ok(sessions.unsigned_abs())
+}
+
+/// Puts a copy in the place of the store, which is set aside whole. From then on it is another
+/// history: what was said behind the copy's time is not in it.
+///
+/// Nobody may have the store open.
+///
+/// # Errors
+/// What is no sound copy is refused, and the store is left as it is.
+pub fn restore(dir: &Path, from: &Path) -> Result<PathBuf, OpenError> {
+    private_folder(dir)?;
+    let draft = dir.join("restored.db");
+    remove(&draft)?;
+    std::fs::copy(from, &draft)?;
+    make_private(&draft)?;
+    verify(&draft)?;
+    let conn = connect(&draft, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let history = uuid::Uuid::new_v4().simple().to_string();
+    conn.execute("UPDATE meta SET value = ? WHERE key = 'history'", [history])?;
+    conn.close().map_err(|(_, err)| err)?;
+    std::fs::File::open(&draft)?.sync_all()?;
+    let aside = dir.join(format!("replaced-{}", Timestamp::now().0));
+    private_folder(&aside)?;
+    // The marker goes first: without it and without a database there is nothing, rather than a loss.
+    for name in ["store.json", "sess.db-shm", "sess.db-wal", "sess.db"] {
+        match std::fs::rename(dir.join(name), aside.join(name)) {
+            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err.into()),
+            _ => {}
+        }
+    }
+    std::fs::File::open(&aside)?.sync_all()?;
+    std::fs::rename(&draft, database_path(dir))?;
+    std::fs::File::open(dir)?.sync_all()?;
+    Ok(aside)
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
