@@ -187,7 +187,7 @@ pub struct BackupMade {
     pub path: PathBuf,
     /// Its bytes.
     pub bytes: u64,
-    /// Sessions in it, the log of facts of no session among them.
+    /// Sessions in it.
     pub sessions: u64,
     /// When it was made.
     pub at: Timestamp,

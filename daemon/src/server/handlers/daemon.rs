@@ -145,8 +145,7 @@ pub(in crate::server) fn backup(call: Call<'_, m::DaemonBackup>) -> Routed {
             backup: Backup {
                 path: made.path.display().to_string(),
                 bytes: made.bytes,
-                // The log of facts of no session is not one of them.
-                sessions: made.sessions.saturating_sub(1),
+                sessions: made.sessions,
                 at: made.at,
             },
         }))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, OpenFlags};
+use sess_protocol::id::SessionId;
 use sess_protocol::time::Timestamp;
 
 use super::open::{self, OpenError, connect, database_path, make_private, private_folder};
@@ -96,7 +97,11 @@ fn verify(path: &Path) -> Result<u64, OpenError> {
         return Err(OpenError::Damaged(format!("the copy is damaged: {sound}")));
     }
     open::history(&conn)?;
-    let sessions: i64 = conn.query_row("SELECT count(*) FROM sessions", (), |row| row.get(0))?;
+    let sessions: i64 = conn.query_row(
+        "SELECT count(*) FROM sessions WHERE id != ?",
+        [SessionId::GLOBAL.bytes()],
+        |row| row.get(0),
+    )?;
     Ok(sessions.unsigned_abs())
 }
 
