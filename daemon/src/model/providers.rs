@@ -7,17 +7,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::call::OpenAi;
+use super::call::Remote;
+use super::dialect::Dialect;
 use super::echo::Echo;
 use super::http::Site;
-use super::openai;
+use super::prices::Prices;
 use super::retry::Policy;
 use super::{Model, Reason};
 
 pub use super::settings::{Kind, Provider, Timeouts, Wrong, parse};
 
-/// Where OpenAI itself is.
-const OPENAI_URL: &str = "https://api.openai.com/v1";
 /// The model of OpenAI's that is asked when nobody names one.
 const OPENAI_CHOICE: &str = "openai/gpt-5-mini";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";
@@ -212,35 +211,35 @@ fn plain(kind: Kind) -> Provider {
 }
 
 fn model(provider: &Provider, environment: &Environment) -> Result<Arc<dyn Model>, Why> {
-    match provider.kind {
-        Kind::Echo => Ok(Arc::new(Echo)),
-        Kind::Openai => Ok(Arc::new(open_ai(provider, environment)?)),
-        other => {
-            let kind = serde_json::to_value(other).unwrap_or_default();
+    match Dialect::of(provider.kind) {
+        Some(dialect) => Ok(Arc::new(remote(provider, dialect, environment)?)),
+        None if provider.kind == Kind::Echo => Ok(Arc::new(Echo)),
+        None => {
+            let kind = serde_json::to_value(provider.kind).unwrap_or_default();
             Err(Why::Unsupported(format!("this version cannot speak kind {kind}")))
         }
     }
 }
 
-fn open_ai(provider: &Provider, environment: &Environment) -> Result<OpenAi, Why> {
+fn remote(provider: &Provider, dialect: Dialect, environment: &Environment) -> Result<Remote, Why> {
     if provider.credential.is_some() {
         let why = "this version keeps no credentials; use `api_key_env`";
         return Err(Why::Unsupported(why.to_owned()));
     }
-    // OpenAI's key is for OpenAI: another address gets a key only if the settings name one.
+    // A maker's key is for the maker: another address gets a key only if the settings name one.
     let named = provider.api_key_env.as_deref();
-    let wanted = named.or_else(|| provider.base_url.is_none().then_some(OPENAI_KEY));
-    let key = match wanted {
+    let usual = dialect.usual_key().filter(|_| provider.base_url.is_none());
+    let key = match named.or(usual) {
         None => None,
         Some(name) => {
             let missing = || Why::Auth(format!("`{name}` is not set in the daemon's environment"));
             Some(variable(environment, name).ok_or_else(missing)?)
         }
     };
-    let base_url = provider.base_url.as_deref().unwrap_or(OPENAI_URL);
-    let site =
-        Site::new(provider, base_url, openai::PATH, key.as_deref()).map_err(Why::Settings)?;
-    Ok(OpenAi { site: Arc::new(site), policy: Policy::default() })
+    let base_url = provider.base_url.as_deref().unwrap_or(dialect.usual_base());
+    let site = Site::new(provider, dialect, base_url, key.as_deref()).map_err(Why::Settings)?;
+    let prices = Arc::new(Prices::new(provider));
+    Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices })
 }
 
 /// A variable's value; one that is set to nothing counts as not set.
@@ -286,7 +285,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_why() {
         let document = json!({
-            "claude": {"kind": "anthropic", "models": ["opus"]},
+            "claude": {"kind": "acp", "models": ["opus"]},
             "stored": {"kind": "openai", "credential": "x"},
             "keyless": {"kind": "openai", "base_url": "https://h/v1", "api_key_env": "H_KEY"},
             "official": {"kind": "openai"},
@@ -294,7 +293,7 @@ mod tests {
         });
         let all = providers(document, &[]);
         assert!(refusal(&all, "claude/opus").is_unsupported());
-        assert!(refusal(&all, "claude/opus").to_string().contains("\"anthropic\""));
+        assert!(refusal(&all, "claude/opus").to_string().contains("\"acp\""));
         assert!(refusal(&all, "stored/x").is_unsupported());
         assert_eq!(refusal(&all, "keyless/x").reason(), Some(Reason::Auth));
         assert!(refusal(&all, "official/x").to_string().contains("`OPENAI_API_KEY`"));

@@ -121,6 +121,7 @@ fn check(name: &str, provider: &Provider) -> Result<(), String> {
     if provider.models.iter().any(String::is_empty) {
         return Err("`models` holds an empty name".to_owned());
     }
+    super::prices::parse(&provider.prices)?;
     let Timeouts { connect_ms, first_byte_ms, idle_ms, total_ms } = provider.timeouts;
     for deadline_ms in [connect_ms, first_byte_ms, idle_ms, total_ms].into_iter().flatten() {
         if deadline_ms == 0 || deadline_ms > DEADLINE_MS_MAX {

@@ -108,6 +108,6 @@ pub fn usage_of(finish: &Finish) -> sess_protocol::things::Usage {
         cache_read_tokens: finish.cache_read_tokens,
         cache_write_tokens: finish.cache_write_tokens,
         reasoning_tokens: finish.reasoning_tokens,
-        cost_usd: None,
+        cost_usd: finish.cost.map(|it| it.to_string()),
     }
 }
