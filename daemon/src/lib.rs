@@ -95,6 +95,9 @@ async fn serve(
     let models = Providers::new(Default::default(), environment);
     let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
     shared.take_settings(&documents);
+    if shared.default_model() == "echo/echo" {
+        shared.providers().look().await;
+    }
     let notifier = Notifier::new(config)?;
     let signals = StopSignals::listen().map_err(|err| StartError::io("signals", err))?;
     let settled = recovery::settle_all(&shared).await;

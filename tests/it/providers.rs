@@ -248,42 +248,235 @@ async fn a_cancelled_call_closes_its_connection_and_keeps_what_was_said() {
     assert_eq!(entries.iter().filter(|it| left(&it.what)).count(), KINDS.len());
 }
 
-/// How many cuts are tried at once.
-const CUTS: u64 = 256;
+/// How many cuts are tried at once: below the requests that may be unanswered.
+const CUTS: u64 = 200;
+/// Bytes that a short answer has at the most.
+const SHORT_BYTES_MAX: u64 = 4_096;
 
 // The first attempt is cut at each byte in turn, the second is whole: the text stands there once, whichever
-// of them gave it. A kind is done when a cut comes behind the end of its answer.
+// of them gave it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_cut_at_any_byte_is_said_once_and_whole() {
+    let mut kinds = tokio::task::JoinSet::new();
+    for kind in KINDS {
+        kinds.spawn(cut_everywhere(kind));
+    }
+    while let Some(done) = kinds.join_next().await {
+        done.unwrap();
+    }
+}
+
+/// A kind is done when a cut comes behind the end of its answer.
+async fn cut_everywhere(kind: &'static str) {
     let stub = stub().await;
     let daemon = daemon(&stub, patient()).await;
-    for kind in KINDS {
-        let mut wire = daemon.wire().await;
-        let (mut from, mut first_ones) = (0, 0);
-        while first_ones < 2 {
-            stub.reset().await.unwrap();
-            let scripts = (from..from + CUTS).map(|at| {
-                let cut = json!([{"text": "a"}, {"text": "ß€😀"}, {"cut_at_byte": at}]);
-                let whole = json!([{"text": "a"}, {"text": "ß€😀"}]);
-                json!({"model": format!("cut-{at}"), "scripts": [cut, whole]})
-            });
-            stub.install(Value::Array(scripts.collect())).await.unwrap();
-            let mut sent = Vec::new();
-            for at in from..from + CUTS {
-                sent.push((at, send(&mut wire, &format!("{kind}/cut-{at}")).await));
-            }
-            for (at, sent) in sent {
-                let done = wire.wait(&sent).await;
-                assert_eq!(done["task"]["status"], "completed", "{kind} at {at}: {done}");
-                assert_eq!(said(&done["answer"]), SHORT, "{kind} at {at}");
-                if done["answer"]["attempt"] == 1 {
-                    first_ones += 1;
-                }
-            }
-            from += CUTS;
-            assert!(from <= 4_096, "{kind}: a short answer is not that long");
+    let mut wire = daemon.wire().await;
+    let (mut from, mut unspoilt) = (0, 0);
+    while unspoilt < 2 {
+        stub.reset().await.unwrap();
+        let cuts = from..from + CUTS;
+        let scripts = cuts.clone().map(|at| {
+            let whole = json!([{"text": "a"}, {"text": "ß€😀"}]);
+            let cut = json!([{"text": "a"}, {"text": "ß€😀"}, {"cut_at_byte": at}]);
+            json!({"model": format!("cut-{at}"), "scripts": [cut, whole]})
+        });
+        stub.install(Value::Array(scripts.collect())).await.unwrap();
+        let created = calls(&mut wire, "session/create", cuts.clone().map(|_| json!({}))).await;
+        let sends = cuts.clone().zip(created).map(|(at, session)| {
+            json!({"session": session["id"], "content": "x", "model": format!("{kind}/cut-{at}")})
+        });
+        let sent = calls(&mut wire, "chat/send", sends).await;
+        let waits = sent.iter().map(|it| json!({"task": it["task"]}));
+        for (at, done) in cuts.zip(calls(&mut wire, "task/wait", waits).await) {
+            assert_eq!(done["task"]["status"], "completed", "{kind} at {at}: {done}");
+            assert_eq!(said(&done["answer"]), SHORT, "{kind} at {at}");
+            unspoilt += u64::from(done["answer"]["attempt"] == 1);
         }
-        assert!(from > first_ones, "{kind}: most cuts spoil the answer");
+        from += CUTS;
+        assert!(from <= SHORT_BYTES_MAX, "{kind}: a short answer is not that long");
     }
+    assert!(from > unspoilt, "{kind}: most cuts spoil the answer");
     until_nothing_runs(&stub).await;
+}
+
+/// Asks all of it at once; the answers in the order of the questions.
+async fn calls(wire: &mut Wire, method: &str, all: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut asked = Vec::new();
+    for params in all {
+        asked.push(wire.start(method, params).await);
+    }
+    let mut answers = Vec::new();
+    for id in asked {
+        answers.push(wire.answer(id).await.unwrap());
+    }
+    answers
+}
+
+/// What is written where a picture or a file that is no text lies in a question of this kind.
+fn shown(kind: &str, messages: &Value) -> Vec<String> {
+    let last = messages.as_array().unwrap().last().unwrap();
+    let parts = last.get("content").or(last.get("parts")).unwrap();
+    let text = |it: &Value| it.as_str().map(str::to_owned);
+    let part = |part: &Value| match kind {
+        "openai" => text(&part["image_url"]["url"]).or_else(|| text(&part["file"]["file_data"])),
+        "openai_responses" => text(&part["image_url"]).or_else(|| text(&part["file_data"])),
+        "anthropic" => text(&part["source"]["data"]),
+        _ => text(&part["inlineData"]["data"]),
+    };
+    match kind {
+        "ollama" => last["images"].as_array().unwrap().iter().filter_map(text).collect(),
+        _ => parts.as_array().unwrap().iter().filter_map(part).collect(),
+    }
+}
+
+#[tokio::test]
+async fn pictures_and_files_reach_each_kind_in_its_own_form() {
+    let stub = stub().await;
+    let daemon = daemon(&stub, patient()).await;
+    let mut wire = daemon.wire().await;
+    for kind in KINDS {
+        let session = wire.session().await;
+        let mut content = vec![
+            json!({"type": "text", "text": "what is this?"}),
+            json!({"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="}),
+            json!({"type": "file", "name": "a.rs", "text": "fn main() {}"}),
+        ];
+        if kind != "ollama" {
+            let pdf = json!({"type": "file", "name": "b.pdf", "media_type": "application/pdf", "data": "JVBERg=="});
+            content.push(pdf);
+        }
+        let model = format!("{kind}/{kind}-sees");
+        let send = json!({"session": session, "content": content, "model": model});
+        let sent = wire.ok("chat/send", send).await;
+        let done = wire.wait(&sent).await;
+        assert_eq!(done["task"]["status"], "completed", "{kind}: {done}");
+        // The stub repeats all that is text: the file is among it.
+        assert!(said(&done["answer"]).contains("fn main() {}"), "{kind}: {done}");
+        let wanted = format!("{kind}-sees");
+        let entries = stub.log().await.unwrap();
+        let messages = entries.iter().find_map(|it| match &it.what {
+            What::Request { model, messages, .. } if *model == wanted => Some(messages.value()),
+            _ => None,
+        });
+        let base64 = shown(kind, &messages.unwrap());
+        assert!(base64[0].ends_with("iVBORw0KGgo="), "{kind}: {base64:?}");
+        if kind != "ollama" {
+            assert!(base64[1].ends_with("JVBERg=="), "{kind}: {base64:?}");
+        }
+        let list = wire.ok("message/list", json!({"session": session})).await;
+        let kept = &list["messages"][0]["content"][1];
+        assert_eq!(kept["data"], Value::Null, "only its hash lies in the message: {kept}");
+        assert_eq!(kept["bytes"], 8);
+        let got = wire.ok("blob/get", json!({"blob": kept["blob"]})).await;
+        assert_eq!(got["data"], "iVBORw0KGgo=", "{kind}");
+        // What is kept once can be named again.
+        let again = json!([{"type": "image", "media_type": "image/png", "blob": kept["blob"]}]);
+        let send = json!({"session": session, "content": again, "model": model});
+        let sent = wire.ok("chat/send", send).await;
+        assert_eq!(wire.wait(&sent).await["task"]["status"], "completed", "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_model_cannot_be_shown_is_refused_and_nothing_is_kept() {
+    let stub = stub().await;
+    let daemon = daemon(&stub, patient()).await;
+    let mut wire = daemon.wire().await;
+    let session = wire.session().await;
+    let before = wire.get(&session).await;
+    let image = json!({"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="});
+    let bytes = json!({"type": "file", "name": "a.bin", "data": "//79"});
+    let pdf =
+        json!({"type": "file", "name": "b", "media_type": "application/pdf", "data": "JVBERg=="});
+    for (model, block) in [
+        ("echo/echo", &image),
+        ("ollama/blind", &image),
+        ("openai/gpt-3.5-turbo", &image),
+        ("ollama/m", &pdf),
+        ("anthropic/m", &bytes),
+    ] {
+        let send = json!({"session": session, "content": [block], "model": model});
+        let data = wire.refused("unsupported", "chat/send", send).await;
+        assert_eq!(data["model"], model);
+    }
+    for block in [
+        json!({"type": "image", "media_type": "image/png"}),
+        json!({"type": "image", "media_type": "image/png", "data": "?"}),
+        json!({"type": "image", "media_type": "text/plain", "data": "aGk="}),
+        json!({"type": "file", "name": "a", "text": "x", "data": "aGk="}),
+        json!({"type": "file", "name": "a", "text": ""}),
+    ] {
+        let send = json!({"session": session, "content": [block], "model": "openai/m"});
+        wire.refused("invalid_params", "chat/send", send).await;
+    }
+    let nowhere = format!("sha256:{}", "0".repeat(64));
+    let block = json!({"type": "image", "media_type": "image/png", "blob": nowhere});
+    let send = json!({"session": session, "content": [block], "model": "openai/m"});
+    let data = wire.refused("not_found", "chat/send", send).await;
+    assert_eq!((&data["what"], &data["id"]), (&json!("blob"), &json!(nowhere)));
+    let after = wire.get(&session).await;
+    assert_eq!((&after["seq"], &after["tasks"]), (&before["seq"], &json!(0)));
+    assert_eq!(stub.stats().await.unwrap().running, 0);
+}
+
+#[tokio::test]
+async fn costs_are_exact_and_what_has_no_price_has_none() {
+    let stub = stub().await;
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10});
+    stub.script("*", json!([{"text": "x"}, {"usage": usage}])).await.unwrap();
+    let price = json!({"priced": {"input": "0.1", "output": 0.2}});
+    let provider = json!({"kind": "anthropic", "base_url": stub.origin(), "prices": price});
+    let daemon = Plan::new().document("providers", &json!({"p": provider})).start().await;
+    let mut wire = daemon.wire().await;
+    let session = wire.session().await;
+    let mut ask = async |model: &str| {
+        let send = json!({"session": session, "content": "x", "model": model});
+        let sent = wire.ok("chat/send", send).await;
+        let done = wire.wait(&sent).await;
+        let session = wire.get(&session).await;
+        let of = |it: &Value| it["usage"]["cost_usd"].clone();
+        [of(&done["answer"]), of(&done["task"]), of(&session)]
+    };
+    // 7 * 0.1 + 3 * 0.2 millionths.
+    assert_eq!(ask("p/priced").await, ["0.0000013", "0.0000013", "0.0000013"]);
+    assert_eq!(ask("p/priced").await, ["0.0000013", "0.0000013", "0.0000026"]);
+    let unknown = ask("p/other").await;
+    assert_eq!(unknown, [Value::Null, Value::Null, Value::Null], "never a part for the whole");
+}
+
+#[tokio::test]
+async fn what_can_be_asked_is_said_and_what_is_asked_without_settings() {
+    let stub = stub().await;
+    stub.script("llama", json!([{"text": "hello"}])).await.unwrap();
+    let model = async |plan: Plan| {
+        let daemon = plan.start().await;
+        let mut wire = daemon.wire().await;
+        let list = wire.ok("model/list", json!({})).await;
+        let chosen = wire.ok("session/create", json!({})).await["model"].clone();
+        (daemon, wire, list["models"].as_array().unwrap().clone(), chosen)
+    };
+    let (_daemon, _wire, models, chosen) = model(Plan::new()).await;
+    assert_eq!(chosen, "echo/echo");
+    let line = |models: &[Value], id: &str| models.iter().find(|it| it["id"] == id).cloned();
+    assert_eq!(line(&models, "echo/echo").unwrap()["available"], true);
+    let claude = models.iter().find(|it| it["provider"] == "anthropic").unwrap();
+    assert_eq!(claude["available"], false);
+    assert!(claude["reason"].as_str().unwrap().contains("ANTHROPIC_API_KEY"), "{claude}");
+
+    let local = Plan::new().env("OLLAMA_HOST", stub.origin());
+    let (_daemon, mut wire, models, chosen) = model(local).await;
+    assert_eq!(chosen, "ollama/echo", "the first that the server on this machine has");
+    assert_eq!(line(&models, "ollama/llama").unwrap()["available"], true, "{models:?}");
+    let check = wire.ok("model/check", json!({"model": "ollama/llama"})).await;
+    assert_eq!((&check["available"], &check["listed"]), (&json!(true), &json!(true)));
+    let check = wire.ok("model/check", json!({"model": "ollama/nobody"})).await;
+    assert_eq!(check["listed"], false, "{check}");
+
+    let keyed = Plan::new().env("GEMINI_API_KEY", "AIza-1").env("OLLAMA_HOST", stub.origin());
+    let keyed = keyed.env("GEMINI_BASE_URL", stub.origin());
+    let (_daemon, mut wire, _, chosen) = model(keyed).await;
+    assert_eq!(chosen, "gemini/gemini-2.5-flash", "a key comes before what is local");
+    let check = wire.ok("model/check", json!({"model": chosen})).await;
+    assert_eq!(check["available"], true, "{check}");
+    wire.refused("not_found", "model/check", json!({"model": "nobody/x"})).await;
 }

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Request, Response};
 use sess_protocol::time::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+use super::check;
+use super::dialect::Dialect;
 use super::fault::{self, Fault};
 use super::http::{Site, deepest};
 use super::prices::Prices;
@@ -35,6 +38,9 @@ const TAIL_MS: u64 = 5_000;
 /// How long the connection's own end may take after `[DONE]`: an answer read to its end leaves the
 /// connection to the next call, and almost always the end came with the last bytes.
 const END_MS: u64 = 10;
+
+/// Models of text alone, where their servers cannot be asked.
+const BLIND: [&str; 6] = ["gpt-3.5", "o1-mini", "o1-preview", "o3-mini", "claude-2", "deepseek"];
 
 /// A provider that is asked over HTTP.
 pub(crate) struct Remote {
@@ -60,8 +66,30 @@ impl Model for Remote {
         .boxed()
     }
 
-    fn takes(&self, _model: &str, media_type: &str) -> bool {
-        self.site.dialect.has_place_for(media_type)
+    fn takes(&self, model: &str, media_type: &str) -> bool {
+        self.site.dialect.has_place_for(media_type) && !BLIND.iter().any(|it| model.starts_with(it))
+    }
+
+    fn sees(&self, model: String) -> BoxFuture<'static, bool> {
+        let site = self.site.clone();
+        Box::pin(async move {
+            site.dialect != Dialect::Ollama || check::local_sees(&site, &model).await
+        })
+    }
+
+    fn check(&self, model: String) -> BoxFuture<'static, Result<Option<bool>, ModelError>> {
+        let site = self.site.clone();
+        Box::pin(async move {
+            let names = check::names(&site).await?;
+            Ok(names.map(|it| check::is_among(site.dialect, &model, &it)))
+        })
+    }
+
+    fn local(&self) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+        let site = self.site.clone();
+        (site.dialect == Dialect::Ollama).then(|| {
+            Box::pin(async move { check::local_names(&site).await }) as BoxFuture<'static, _>
+        })
     }
 }
 

@@ -137,6 +137,21 @@ impl Site {
         request
     }
 
+    /// The request for what Ollama knows of a model.
+    pub(crate) fn show(&self, model: &str) -> Request {
+        let mut request = Request::new(Method::POST, self.beneath(["show"]));
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = Some(serde_json::json!({"model": model}).to_string().into());
+        request
+    }
+
+    /// Where a connection to it goes, proxies aside.
+    pub(crate) fn host_and_port(&self) -> (String, u16) {
+        let host = self.url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        (bare.to_owned(), self.url.port_or_known_default().unwrap_or(80))
+    }
+
     fn beneath<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
         let mut url = self.url.clone();
         url.path_segments_mut().expect("http has paths").pop_if_empty().extend(segments);

@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod call;
+mod check;
 mod dialect;
 pub mod echo;
 mod fault;
@@ -23,6 +24,7 @@ mod sse;
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sess_protocol::money::Money;
 
@@ -36,6 +38,23 @@ pub trait Model: Send + Sync {
 
     /// Whether the model of this name can be shown bytes of this media type.
     fn takes(&self, model: &str, media_type: &str) -> bool;
+
+    /// Whether the model itself has eyes, where only its server knows. Asked about what it takes.
+    fn sees(&self, _model: String) -> BoxFuture<'static, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    /// Asks its provider, at no cost, whether it would answer. `Some` says whether the provider lists the
+    /// model. What is built in always answers.
+    fn check(&self, _model: String) -> BoxFuture<'static, Result<Option<bool>, ModelError>> {
+        Box::pin(std::future::ready(Ok(Some(true))))
+    }
+
+    /// Asks a server that may be on this machine for what it has, in no time; why not, if it does not
+    /// answer. `None` for models that are somewhere else.
+    fn local(&self) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+        None
+    }
 }
 
 /// Everything that a model sees of one call.

@@ -1,6 +1,6 @@
 //! What is said, made ready to be kept: checked, and large texts put apart as blobs.
 
-use sess_protocol::error::{Error, Kind};
+use sess_protocol::error::Error;
 use sess_protocol::methods::{BLOCKS_MAX, Content};
 use sess_protocol::things::{Block, TEXT_HEAD_BYTES, TEXT_INLINE_BYTES_MAX};
 
@@ -27,10 +27,7 @@ pub fn blocks_of(content: Content) -> Result<Vec<Block>, Error> {
                 return Err(Error::invalid("content", message));
             }
             Block::Text { text, .. } => said |= !text.trim().is_empty(),
-            Block::Image { .. } | Block::File { .. } => {
-                let message = "images and files cannot be sent in this version";
-                return Err(Error::new(Kind::Unsupported, message).with("param", "content"));
-            }
+            Block::Image { .. } | Block::File { .. } => said = true,
             Block::Reasoning { .. } | Block::ToolUse { .. } | Block::ToolResult { .. } => {
                 let message = "a request is made of `text`, `image` and `file` blocks";
                 return Err(Error::invalid("content", message));
@@ -67,6 +64,8 @@ pub fn put_apart(blocks: &mut [Block]) -> Vec<NewBlob> {
 
 #[cfg(test)]
 mod tests {
+    use sess_protocol::error::Kind;
+
     use super::*;
 
     #[test]

@@ -8,6 +8,7 @@ use sess_protocol::methods::{ChatSendResult, SessionUpdateParams};
 use sess_protocol::things::{By, TaskReason};
 
 use super::actor::{Actor, With};
+use super::attached::put_attached;
 use super::command::{ConnectionId, Intent, Origin, Outcome, Reply, SendAsk};
 use super::content::{blocks_of, put_apart};
 use super::members::Birth;
@@ -146,7 +147,8 @@ impl Actor {
         let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
         self.shared.model(&model)?;
         let mut content = blocks_of(params.content)?;
-        let blobs = put_apart(&mut content);
+        let mut blobs = put_attached(&self.shared, &model, &mut content).await?;
+        blobs.extend(put_apart(&mut content));
         let ask = Ask {
             task,
             message,

@@ -216,7 +216,8 @@ fn not_whole(name: &str) -> StoreError {
     StoreError::Damaged(format!("the blob `{name}` is not there whole"))
 }
 
-async fn blob_bytes(store: &dyn Store, name: &str) -> Result<Vec<u8>, StoreError> {
+/// The whole of a blob by its name.
+pub(crate) async fn blob_bytes(store: &dyn Store, name: &str) -> Result<Vec<u8>, StoreError> {
     let damaged = || not_whole(name);
     let hash = name.strip_prefix("sha256:").and_then(Hash::from_hex).ok_or_else(damaged)?;
     let mut bytes: Vec<u8> = Vec::new();

@@ -13,6 +13,7 @@ use crate::model::{Finish, Model, ModelError, Piece, Prompt, PromptMessage};
 use crate::shared::Shared;
 
 pub use context::Context;
+pub(crate) use context::blob_bytes;
 
 /// Steps that wait for the session; behind that the model waits.
 pub const STEPS_MAX: usize = 16;

@@ -12,6 +12,7 @@
 //! | `POST /v1/messages` | the same in Anthropic's |
 //! | `POST /v1beta/models/MODEL:streamGenerateContent`, `:generateContent` | the same in Gemini's |
 //! | `POST /api/chat` | the same in Ollama's |
+//! | `POST /api/show` | says that Ollama's models can see, but for those that have `blind` in their names |
 //! | `GET /v1/models`, `/v1beta/models`, `/api/tags` | lists the scripted models and the built-in ones |
 //! | `POST /control/script` | installs scripts: see [`script::Install`] |
 //! | `POST /control/release` `{"hold", "times"?}` | opens a hold for good, or lets `times` waiters through |
@@ -140,6 +141,11 @@ async fn route(conn: &mut Conn<'_>, shared: &Shared, request: Request) -> bool {
             conn.reply(200, &shared.models(), request.keep_alive).await.is_ok()
         }
         (_, path) if path.starts_with("/control/") => control::handle(conn, shared, request).await,
+        ("POST", "/api/show") => {
+            let eyes = if request.body.windows(5).any(|it| it == b"blind") { "" } else { "vision" };
+            let body = serde_json::json!({"capabilities": ["completion", eyes]});
+            conn.reply(200, &body, request.keep_alive).await.is_ok()
+        }
         ("POST", path) if Dialect::of(path).is_some() => {
             let dialect = Dialect::of(path).expect("it was just found");
             answer::answer(conn, shared, dialect, request).await
