@@ -142,3 +142,6 @@ impl Dialect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,10 @@ const LOCAL: &str = "ollama";
 const LOCAL_HOST: &str = "OLLAMA_HOST";
 const LOCAL_PORT: u16 = 11_434;
 
-/// Looks up an environment variable.
+/// What is looked up for a stored credential: this, then its name.
+pub const CREDENTIAL: &str = "credential ";
+
+/// Looks up an environment variable, or a credential by the name behind [`CREDENTIAL`].
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Why a name leads to no model.
@@ -157,7 +160,9 @@ impl Providers {
             ..plain(Kind::Ollama)
         });
         let entry = |(name, provider): (String, Provider)| {
-            let kept = self.known.get(&name).filter(|it| it.provider == provider).cloned();
+            let kept = self.known.get(&name).filter(|it| it.provider == provider);
+            // What a credential holds may have changed.
+            let kept = kept.filter(|_| provider.credential.is_none()).cloned();
             let made =
                 || Entry { model: model(&provider, &self.environment), provider: provider.clone() };
             (name, kept.unwrap_or_else(made))
@@ -304,14 +309,15 @@ fn model(provider: &Provider, environment: &Environment) -> Result<Arc<dyn Model
 }
 
 fn remote(provider: &Provider, dialect: Dialect, environment: &Environment) -> Result<Remote, Why> {
-    if provider.credential.is_some() {
-        let why = "this version keeps no credentials; use `api_key_env`";
-        return Err(Why::Unsupported(why.to_owned()));
-    }
     // A maker's key is for the maker: another address gets a key only if the settings name one.
     let named = provider.api_key_env.as_deref();
     let usual = dialect.usual_key().filter(|_| provider.base_url.is_none());
     let key = match named.or(usual) {
+        _ if let Some(name) = &provider.credential => {
+            let missing =
+                || Why::Auth(format!("`sess login {name}` was not done, or cannot be opened"));
+            Some(variable(environment, &format!("{CREDENTIAL}{name}")).ok_or_else(missing)?)
+        }
         None => None,
         Some(name) => {
             let missing = || Why::Auth(format!("`{name}` is not set in the daemon's environment"));
@@ -376,7 +382,7 @@ mod tests {
         let all = providers(document, &[]);
         assert!(refusal(&all, "claude/opus").is_unsupported());
         assert!(refusal(&all, "claude/opus").to_string().contains("\"acp\""));
-        assert!(refusal(&all, "stored/x").is_unsupported());
+        assert!(refusal(&all, "stored/x").to_string().contains("sess login x"));
         assert_eq!(refusal(&all, "keyless/x").reason(), Some(Reason::Auth));
         assert!(refusal(&all, "official/x").to_string().contains("`OPENAI_API_KEY`"));
         assert!(all.find("local/whatever").is_ok());

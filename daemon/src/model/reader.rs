@@ -155,30 +155,30 @@ impl Reader {
     /// Nothing more will come: the answer is whole if its end has been seen.
     pub(crate) fn end(&mut self, pieces: &mut VecDeque<Piece>) -> Result<Finish, Flaw> {
         let Reader { form, events, answer, .. } = self;
-        // A last event without its empty line counts if it is whole; half of one does not.
         let mut last = |data: &str| {
             *events += 1;
-            match answer.event(data, pieces) {
-                Err(Flaw::Bad(_)) => Err(Flaw::Cut),
-                other => other,
-            }
+            answer.event(data, pieces)
         };
         let tail = match form {
             Form::Unknown => return Err(Flaw::Cut),
             Form::Whole(whole) => {
                 let text = std::str::from_utf8(whole).map_err(|_| Broken::NotUtf8)?;
-                *events += 1;
-                answer.event(text, pieces)?;
-                Ok(())
+                return last(text).and_then(|()| self.finish());
             }
-            Form::Lines(line) => lines(line, b"\n", last).or(Err(Flaw::Cut)),
-            Form::Events(decoder) => decoder.end(&mut last),
+            Form::Lines(line) => lines(line, b"\n", last),
+            Form::Events(decoder) => decoder.end(last),
         };
-        if !self.answer.is_over() {
-            tail?;
-            return Err(Flaw::Cut);
+        match tail {
+            _ if self.answer.is_over() => self.answer.finish(),
+            // A last event without its empty line counts if it is whole; half of one does not, though
+            // what is left of it may look like anything.
+            Ok(()) | Err(Flaw::Bad(_)) => Err(Flaw::Cut),
+            Err(flaw) => Err(flaw),
         }
-        self.answer.finish()
+    }
+
+    fn finish(&mut self) -> Result<Finish, Flaw> {
+        if self.answer.is_over() { self.answer.finish() } else { Err(Flaw::Cut) }
     }
 
     /// The provider has said that this was all.

@@ -6,8 +6,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sess_protocol::error::{Error, Kind};
+use sess_protocol::methods::Content;
 use sess_protocol::things::Block;
 
+use super::content::{all_blocks_of, put_apart};
 use crate::model::Part;
 use crate::shared::Shared;
 use crate::store::{Hash, NewBlob};
@@ -16,11 +18,25 @@ use crate::task::blob_bytes;
 /// Bytes of one picture or file that is shown to a model.
 pub const ATTACHED_BYTES_MAX: u64 = 20 * 1024 * 1024;
 
-/// Checks the pictures and files among these blocks, and puts their bytes apart.
+/// What is said to a model, pictures and files included, ready to be kept: the blocks, and what lies
+/// apart from them.
 ///
 /// # Errors
-/// The model cannot be shown one of them, or it is none, or too large, or its blob is not there.
-pub async fn put_attached(
+/// It says nothing, or what a person cannot say; or the model cannot be shown a picture or file, or it
+/// is none, or too large, or its blob is not there.
+pub async fn content_of(
+    shared: &Shared,
+    model: &str,
+    content: Content,
+) -> Result<(Vec<Block>, Vec<NewBlob>), Error> {
+    let mut blocks = all_blocks_of(content)?;
+    let mut blobs = put_attached(shared, model, &mut blocks).await?;
+    blobs.extend(put_apart(&mut blocks));
+    Ok((blocks, blobs))
+}
+
+/// Checks the pictures and files among these blocks, and puts their bytes apart.
+async fn put_attached(
     shared: &Shared,
     model: &str,
     blocks: &mut [Block],
