@@ -26,7 +26,10 @@ async fn daemon(stub: &Stub, timeouts: Value) -> Daemon {
     let providers: serde_json::Map<_, _> = KINDS.iter().map(provider).collect();
     let settings = json!({"model": "openai/m", "tasks.max_running": 1_024});
     let plan = Plan::new().document("providers", &json!(providers));
-    plan.document("settings", &settings).env("STUB_KEY", "sk-of-the-stub").start().await
+    let plan = plan.document("settings", &settings).env("STUB_KEY", "sk-of-the-stub");
+    // A proxy that would swallow all: what is on this machine never goes through one.
+    let plan = plan.env("HTTP_PROXY", "http://127.0.0.1:1").env("http_proxy", "http://127.0.0.1:1");
+    plan.env("ALL_PROXY", "http://127.0.0.1:1").start().await
 }
 
 fn patient() -> Value {

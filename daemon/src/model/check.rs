@@ -18,6 +18,8 @@ use super::{ModelError, Reason};
 const CHECK_MS: u64 = 10_000;
 /// How long a server on this machine may take to say that it is there.
 const LOCAL_MS: u64 = 300;
+/// How long it may take to say what a model can: a request waits for it.
+const SHOW_MS: u64 = 2_000;
 /// How much of a list is read.
 const LIST_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How many names of it are kept.
@@ -64,8 +66,7 @@ pub(crate) async fn local_sees(site: &Site, model: &str) -> bool {
         let shown: Value = serde_json::from_slice(&body(&mut response).await).ok()?;
         Some(shown.get("capabilities")?.as_array()?.iter().any(|it| it == "vision"))
     };
-    let patience = Duration::from_millis(CHECK_MS);
-    timeout(patience, ask).await.ok().flatten().unwrap_or(true)
+    timeout(Duration::from_millis(SHOW_MS), ask).await.ok().flatten().unwrap_or(true)
 }
 
 /// Whether a name that a person wrote means one of these.

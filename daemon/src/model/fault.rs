@@ -90,6 +90,9 @@ fn wanted(error: &Value) -> Option<u64> {
 
 /// The class by status and by words, and whether it may pass.
 fn judge(status: u16, lower: &str) -> (Reason, bool) {
+    if crate::sabotage::is("wrong_reason") {
+        return (Reason::Refused, false);
+    }
     let says = |list: &[&str]| list.iter().any(|it| lower.contains(it));
     match status {
         402 => (Reason::RateLimit, false),

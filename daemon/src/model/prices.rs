@@ -17,6 +17,8 @@ use super::settings::{Kind, Provider};
 const TABLE: &str = include_str!("prices.json");
 /// In a provider's document, the price of every model that has none of its own there.
 const ANY_MODEL: &str = "*";
+/// What a wrong cost is rounded to, in a build that breaks this on purpose: a millionth of a dollar.
+const ROUND: u128 = 1_000_000_000;
 /// Prices are for so many tokens.
 const TOKENS: u128 = 1_000_000;
 
@@ -66,7 +68,7 @@ impl TryFrom<Value> for Dollars {
         };
         let money: Money = text.parse().map_err(|_| format!("`{text}` is no price in dollars"))?;
         // So that a single token's share of it is exact.
-        if money.units() % TOKENS != 0 {
+        if !money.units().is_multiple_of(TOKENS) {
             return Err(format!("`{text}` has more than 9 decimals"));
         }
         Ok(Dollars(money))
@@ -96,7 +98,11 @@ impl Price {
         let units = parts
             .iter()
             .map(|(tokens, price)| u128::from(*tokens).saturating_mul(price.0.units() / TOKENS));
-        Some(Money::from_units(units.fold(0, u128::saturating_add)))
+        let units = units.fold(0, u128::saturating_add);
+        if crate::sabotage::is("rounded_cost") {
+            return Some(Money::from_units(units / ROUND * ROUND));
+        }
+        Some(Money::from_units(units))
     }
 }
 

@@ -170,6 +170,7 @@ impl Reader {
         };
         match tail {
             _ if self.answer.is_over() => self.answer.finish(),
+            _ if crate::sabotage::is("cut_is_end") => self.answer.finish(),
             // A last event without its empty line counts if it is whole; half of one does not, though
             // what is left of it may look like anything.
             Ok(()) | Err(Flaw::Bad(_)) => Err(Flaw::Cut),

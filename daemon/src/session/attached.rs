@@ -121,7 +121,8 @@ async fn judge(shared: &Shared, model: &str, block: &Block, bytes: &[u8]) -> Res
     };
     let Some(media_type) = part.media_type() else { return Ok(()) };
     let (asked, name) = shared.model(model)?;
-    if asked.takes(&name, media_type) && asked.sees(name).await {
+    let blind = crate::sabotage::is("blind_send");
+    if blind || asked.takes(&name, media_type) && asked.sees(name).await {
         return Ok(());
     }
     let message = format!("the model `{model}` cannot be shown `{media_type}`");

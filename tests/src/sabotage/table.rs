@@ -112,6 +112,11 @@ pub(super) const SABOTAGES: [Sabotage; 22] = [
     broken("no_lock_check", &[socket(&["lock::"])]),
     broken("no_role_check", &[socket(&["observer::"])]),
     broken("double_text", &[socket(&["failing::"])]),
+    // What providers say.
+    broken("cut_is_end", &[daemon(&["model::"]), socket(&["providers::"])]),
+    broken("wrong_reason", &[daemon(&["model::"]), socket(&["providers::"])]),
+    broken("rounded_cost", &[daemon(&["model::"]), socket(&["providers::"])]),
+    broken("blind_send", &[socket(&["providers::"])]),
     // Damage is seen.
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
     // One daemon, one user.
