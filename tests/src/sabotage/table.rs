@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 22] = [
+pub(super) const SABOTAGES: [Sabotage; 26] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
