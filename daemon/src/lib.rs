@@ -116,6 +116,9 @@ async fn serve(
     let models = Providers::new(Default::default(), environment);
     let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
     shared.take_settings(&documents);
+    if shared.default_model() == "echo/echo" {
+        shared.providers().look().await;
+    }
     let signals = StopSignals::listen().map_err(|err| StartError::io("signals", err))?;
     let settled = recovery::settle_all(&shared).await;
     let waiting = settled.map_err(|err| StartError::new(Exit::Damaged, err.to_string()))?;

@@ -46,8 +46,8 @@ pub struct Shared {
     pub slots: Arc<Slots>,
     /// The models there are.
     pub models: RwLock<Arc<Providers>>,
-    /// The model of sessions that name none.
-    pub default_model: Mutex<String>,
+    /// The model of sessions that name none, where the settings say one.
+    pub default_model: Mutex<Option<String>>,
     /// Every job of the daemon: nothing runs that nobody waits for.
     pub tracker: TaskTracker,
     /// The actors of sessions, which end before all else does.
@@ -70,7 +70,7 @@ impl Shared {
             sessions: Sessions::default(),
             slots: Slots::new(RUNNING_MAX_DEFAULT),
             models: RwLock::new(Arc::new(models)),
-            default_model: Mutex::new("echo/echo".to_owned()),
+            default_model: Mutex::default(),
             tracker: TaskTracker::new(),
             actors: TaskTracker::new(),
             stop: Stop::default(),
@@ -106,7 +106,8 @@ impl Shared {
     /// The model of sessions that name none.
     #[must_use]
     pub fn default_model(&self) -> String {
-        self.default_model.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let set = self.default_model.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        set.unwrap_or_else(|| self.providers().choice())
     }
 
     /// The models there are.
@@ -126,7 +127,7 @@ impl Shared {
             }
             Err(err) => tracing::warn!(%err, "the providers are left as they were"),
         }
-        let model = settings.model().unwrap_or_else(|| self.providers().choice());
+        let model = settings.model();
         *self.default_model.lock().unwrap_or_else(PoisonError::into_inner) = model;
     }
 

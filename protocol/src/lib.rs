@@ -14,6 +14,7 @@ pub mod id;
 pub mod line;
 pub mod live;
 pub mod methods;
+pub mod money;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod things;

@@ -311,7 +311,7 @@ async fn a_long_answer_is_kept_as_a_blob_too() {
 }
 
 #[tokio::test]
-async fn content_may_be_blocks_and_pictures_are_refused_with_nothing_done() {
+async fn content_may_be_blocks_and_what_no_model_can_see_is_refused_with_nothing_done() {
     let (_stub, _daemon, mut wire, session) = scripted(json!([{"text": "read"}])).await;
     let texts = json!([{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]);
     let sent = wire.ok("chat/send", json!({"session": session, "content": texts})).await;
@@ -319,7 +319,7 @@ async fn content_may_be_blocks_and_pictures_are_refused_with_nothing_done() {
     let messages = wire.ok("message/list", json!({"session": session})).await["messages"].clone();
     assert_eq!(messages[0]["content"], texts);
     let picture = json!([{"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="}]);
-    let send = json!({"session": session, "content": picture});
+    let send = json!({"session": session, "content": picture, "model": "echo/echo"});
     wire.refused("unsupported", "chat/send", send).await;
     assert_eq!(wire.get(&session).await["tasks"], 1);
 }

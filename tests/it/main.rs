@@ -18,6 +18,7 @@ mod lock;
 mod observer;
 mod one_task;
 mod program;
+mod providers;
 mod restart;
 mod session;
 mod socket;

@@ -13,14 +13,19 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Request, Response};
+use sess_protocol::time::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
+use super::check;
+use super::dialect::Dialect;
 use super::fault::{self, Fault};
 use super::http::{Site, deepest};
-use super::openai::{self, Flaw, Reader};
+use super::prices::Prices;
+use super::reader::{Flaw, Reader};
 use super::retry::{Failure, Policy, retry_after_ms};
 use super::{Finish, Model, ModelError, Piece, Prompt, Reason};
 
@@ -34,15 +39,25 @@ const TAIL_MS: u64 = 5_000;
 /// connection to the next call, and almost always the end came with the last bytes.
 const END_MS: u64 = 10;
 
-/// A provider that speaks OpenAI's chat completions.
-pub(crate) struct OpenAi {
+/// Models of text alone, where their servers cannot be asked.
+const BLIND: [&str; 6] = ["gpt-3.5", "o1-mini", "o1-preview", "o3-mini", "claude-2", "deepseek"];
+
+/// A provider that is asked over HTTP.
+pub(crate) struct Remote {
     pub(crate) site: Arc<Site>,
     pub(crate) policy: Policy,
+    pub(crate) prices: Arc<Prices>,
 }
 
-impl Model for OpenAi {
-    fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>> {
-        let call = Call::new(self.site.clone(), self.policy, prompt);
+impl Model for Remote {
+    fn ask(&self, mut prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>> {
+        // The conversation may hold what was shown to another model.
+        for part in prompt.messages.iter_mut().flat_map(|it| &mut it.parts) {
+            if part.media_type().is_some_and(|it| !self.takes(&prompt.model, it)) {
+                *part = part.left_out();
+            }
+        }
+        let call = Call::new(self, prompt);
         // In a box, so that each piece moves a pointer and not the whole call.
         stream::unfold(Box::new(call), |mut call| async move {
             let item = call.next().await?;
@@ -50,11 +65,39 @@ impl Model for OpenAi {
         })
         .boxed()
     }
+
+    fn takes(&self, model: &str, media_type: &str) -> bool {
+        self.site.dialect.has_place_for(media_type) && !BLIND.iter().any(|it| model.starts_with(it))
+    }
+
+    fn sees(&self, model: String) -> BoxFuture<'static, bool> {
+        let site = self.site.clone();
+        Box::pin(async move {
+            site.dialect != Dialect::Ollama || check::local_sees(&site, &model).await
+        })
+    }
+
+    fn check(&self, model: String) -> BoxFuture<'static, Result<Option<bool>, ModelError>> {
+        let site = self.site.clone();
+        Box::pin(async move {
+            let names = check::names(&site).await?;
+            Ok(names.map(|it| check::is_among(site.dialect, &model, &it)))
+        })
+    }
+
+    fn local(&self) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+        let site = self.site.clone();
+        (site.dialect == Dialect::Ollama).then(|| {
+            Box::pin(async move { check::local_names(&site).await }) as BoxFuture<'static, _>
+        })
+    }
 }
 
 struct Call {
     site: Arc<Site>,
     policy: Policy,
+    prices: Arc<Prices>,
+    model: String,
     /// Taken when the request is made of it, at the first poll.
     prompt: Option<Prompt>,
     /// Kept whole for further attempts; its body is shared, not copied.
@@ -79,11 +122,13 @@ enum State {
 }
 
 impl Call {
-    fn new(site: Arc<Site>, policy: Policy, prompt: Prompt) -> Self {
+    fn new(model: &Remote, prompt: Prompt) -> Self {
         let now = Instant::now();
         Call {
-            site,
-            policy,
+            site: model.site.clone(),
+            policy: model.policy,
+            prices: model.prices.clone(),
+            model: prompt.model.clone(),
             prompt: Some(prompt),
             request: None,
             asked: now,
@@ -148,7 +193,7 @@ impl Call {
         self.attempted = Instant::now();
         if let Some(prompt) = self.prompt.take() {
             self.asked = self.attempted;
-            self.request = Some(self.site.request(openai::request_body(&prompt)));
+            self.request = Some(self.site.question(&prompt));
         }
         let request = self.request.as_ref().and_then(Request::try_clone);
         let request = request.expect("a body in memory can be sent again");
@@ -159,7 +204,8 @@ impl Call {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
-        self.state = State::Reading(response, Reader::default());
+        let dialect = self.site.dialect;
+        self.state = State::Reading(response, Reader::new(dialect.answer(), dialect.objects()));
         Ok(())
     }
 
@@ -214,7 +260,10 @@ impl Call {
         if std::mem::take(&mut self.stale) {
             self.pieces.push_back(Piece::Restart);
         }
+        let today = Timestamp(i64::try_from(unix_ms()).unwrap_or(i64::MAX)).to_string();
+        let cost = self.prices.cost(&self.model, &finish, &today);
         self.pieces.push_back(Piece::Finish(Finish {
+            cost,
             attempt: self.attempt,
             ttft_ms: ms(self.ttft.unwrap_or_else(|| self.attempted.elapsed())),
             duration_ms: ms(self.asked.elapsed()),
@@ -264,10 +313,10 @@ impl Call {
         {
             body.extend_from_slice(&bytes[..bytes.len().min(ERROR_BYTES_MAX - body.len())]);
         }
-        let Fault { reason, passing, words } = fault::of_status(status, &body);
+        let Fault { reason, passing, words, wanted_ms: said_ms } = fault::of_status(status, &body);
         let colon = if words.is_empty() { "" } else { ": " };
         let mut failure = self.failed(reason, passing, &format!("answered {status}{colon}{words}"));
-        failure.error.retry_after_ms = wanted_ms;
+        failure.error.retry_after_ms = wanted_ms.or(said_ms);
         failure
     }
 
@@ -275,7 +324,10 @@ impl Call {
     fn flawed(&self, flaw: Flaw, response: &Response, reader: &Reader) -> Failure {
         match flaw {
             Flaw::Said(fault) => {
-                self.failed(fault.reason, fault.passing, &format!("broke off: {}", fault.words))
+                let what = format!("broke off: {}", fault.words);
+                let mut failure = self.failed(fault.reason, fault.passing, &what);
+                failure.error.retry_after_ms = fault.wanted_ms;
+                failure
             }
             Flaw::Bad(what) => self.failed(Reason::BadAnswer, false, &what),
             Flaw::Cut if reader.saw_nothing() && is_page(response.headers()) => {
@@ -298,8 +350,11 @@ fn wanted_pause_ms(headers: &HeaderMap) -> Option<u64> {
     if let Some(wanted_ms) = text("retry-after-ms").and_then(|it| it.trim().parse().ok()) {
         return Some(wanted_ms);
     }
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    retry_after_ms(text(RETRY_AFTER.as_str())?, now.as_secs())
+    retry_after_ms(text(RETRY_AFTER.as_str())?, unix_ms() / 1_000)
+}
+
+fn unix_ms() -> u64 {
+    ms(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
 
 fn is_page(headers: &HeaderMap) -> bool {

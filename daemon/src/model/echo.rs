@@ -15,9 +15,9 @@ pub struct Echo;
 impl Model for Echo {
     fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>> {
         let input = prompt.system.as_deref().map_or(0, words)
-            + prompt.messages.iter().map(|it| words(&it.text)).sum::<u64>();
+            + prompt.messages.iter().map(|it| words(&it.said())).sum::<u64>();
         let said = prompt.messages.into_iter().rev().find(|it| it.role == Speaker::User);
-        let text = said.map(|it| it.text).unwrap_or_default();
+        let text = said.map(|it| it.said()).unwrap_or_default();
         let finish = Finish {
             input_tokens: input,
             output_tokens: words(&text),
@@ -27,6 +27,10 @@ impl Model for Echo {
         };
         let pieces = Words { text, at: 0 }.map(Piece::Text);
         stream::iter(pieces.chain([Piece::Finish(finish)]).map(Ok)).boxed()
+    }
+
+    fn takes(&self, _model: &str, _media_type: &str) -> bool {
+        false
     }
 }
 
@@ -63,7 +67,7 @@ mod tests {
     use super::*;
 
     fn echoed(text: &str) -> Vec<Piece> {
-        let said = |role, text: &str| PromptMessage { role, text: text.to_owned() };
+        let said = |role, text: &str| PromptMessage::text(role, text);
         let prompt = Prompt {
             model: "echo".to_owned(),
             system: Some("be brief".to_owned()),

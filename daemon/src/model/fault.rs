@@ -12,10 +12,13 @@ pub(crate) struct Fault {
     pub(crate) reason: Reason,
     pub(crate) passing: bool,
     pub(crate) words: String,
+    /// When the provider wants to be asked again, where it says so in its words.
+    pub(crate) wanted_ms: Option<u64>,
 }
 
 /// How servers say that the prompt is longer than the model's window, in lower case.
-const TOO_LONG: [&str; 16] = [
+const TOO_LONG: [&str; 17] = [
+    "request_too_large",
     "context_length_exceeded",
     "exceed_context_size",
     "model_context_window_exceeded",
@@ -46,24 +49,50 @@ pub(crate) fn of_status(status: u16, body: &[u8]) -> Fault {
     let error = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
     let words = spoken(&error).unwrap_or_else(|| plain(&text));
     let (reason, passing) = judge(status, &text.to_lowercase());
-    Fault { reason, passing, words }
+    let wanted_ms = wanted(&error);
+    Fault { reason, passing: passing || is_soon(reason, wanted_ms), words, wanted_ms }
 }
 
 /// Judges an error object that came where an answer was due. `None` when there is no error in it.
 pub(crate) fn of_object(json: &str) -> Option<Fault> {
     let value: Value = serde_json::from_str(json).ok()?;
     let error = value.get("error").filter(|it| !it.is_null()).or_else(|| {
-        (value.get("object").and_then(Value::as_str) == Some("error")).then_some(&value)
+        let is = |member| value.get(member).and_then(Value::as_str) == Some("error");
+        (is("object") || is("type")).then_some(&value)
     })?;
     let lower = json.to_lowercase();
     let status = status_of(error).unwrap_or_else(|| status_by_words(error, &lower));
     let words = spoken(error).unwrap_or_else(|| plain(json));
     let (reason, passing) = judge(status, &lower);
-    Some(Fault { reason, passing, words })
+    let wanted_ms = wanted(error);
+    Some(Fault { reason, passing: passing || is_soon(reason, wanted_ms), words, wanted_ms })
+}
+
+/// A limit with its end named in words passes, whatever else they say of quotas.
+fn is_soon(reason: Reason, wanted_ms: Option<u64>) -> bool {
+    reason == Reason::RateLimit && wanted_ms.is_some()
+}
+
+/// When to come back, as Gemini says it: `"retryDelay": "34.5s"` somewhere in the details.
+fn wanted(error: &Value) -> Option<u64> {
+    match error {
+        Value::Array(list) => list.iter().find_map(wanted),
+        Value::Object(object) => match object.get("retryDelay").and_then(Value::as_str) {
+            Some(text) => {
+                let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+                (seconds >= 0.0).then_some((seconds * 1_000.0).ceil() as u64)
+            }
+            None => object.values().find_map(wanted),
+        },
+        _ => None,
+    }
 }
 
 /// The class by status and by words, and whether it may pass.
 fn judge(status: u16, lower: &str) -> (Reason, bool) {
+    if crate::sabotage::is("wrong_reason") {
+        return (Reason::Refused, false);
+    }
     let says = |list: &[&str]| list.iter().any(|it| lower.contains(it));
     match status {
         402 => (Reason::RateLimit, false),
@@ -74,6 +103,7 @@ fn judge(status: u16, lower: &str) -> (Reason, bool) {
         408 => (Reason::Timeout, true),
         409 | 425 | 500.. => (Reason::Unavailable, !matches!(status, 501 | 505)),
         400 if says(&BAD_KEY) => (Reason::Auth, false),
+        400 if says(&NO_CREDIT) => (Reason::RateLimit, false),
         _ => (Reason::Refused, false),
     }
 }
@@ -93,12 +123,13 @@ fn status_by_words(error: &Value, lower: &str) -> u16 {
     let label = |it: &str| error.get(it).and_then(Value::as_str).unwrap_or_default();
     let labels = format!("{} {}", label("type"), label("code")).to_lowercase();
     let has = |words: &[&str]| words.iter().any(|it| labels.contains(it));
-    if has(&["rate_limit", "quota", "too_many_requests"]) {
+    if has(&["rate_limit", "quota", "too_many_requests", "billing"]) {
         429
     } else if has(&["authentication", "permission", "api_key", "unauthorized"]) {
         401
     } else if has(&[
         "invalid_request",
+        "invalid_prompt",
         "bad_request",
         "badrequest",
         "not_found",
@@ -154,7 +185,11 @@ mod tests {
         ];
         for (status, reason, passing) in cases {
             let fault = of_status(status, br#"{"error":{"message":"so it is"}}"#);
-            assert_eq!(fault, Fault { reason, passing, words: "so it is".into() }, "{status}");
+            assert_eq!(
+                fault,
+                Fault { reason, passing, words: "so it is".into(), wanted_ms: None },
+                "{status}"
+            );
         }
     }
 
@@ -211,6 +246,14 @@ mod tests {
     }
 
     #[test]
+    fn a_quota_that_says_when_to_come_back_is_a_limit_that_passes() {
+        let body = r#"{"error":{"code":429,"message":"You exceeded your current quota","details":
+            [{"@type":"x"},{"@type":"RetryInfo","retryDelay":"1.5s"}]}}"#;
+        let fault = of_status(429, body.as_bytes());
+        assert_eq!((fault.passing, fault.wanted_ms), (true, Some(1_500)));
+    }
+
+    #[test]
     fn an_error_object_stands_for_its_status() {
         let cases = [
             (r#"{"error":{"code":502,"message":"m"},"choices":[]}"#, Reason::Unavailable, true),
@@ -227,10 +270,25 @@ mod tests {
             ),
             (r#"{"object":"error","message":"m","code":400}"#, Reason::Refused, false),
             (r#"{"error":{"code":"invalid_api_key","message":"m"}}"#, Reason::Auth, false),
+            (
+                r#"{"type":"error","code":"rate_limit_exceeded","message":"m"}"#,
+                Reason::RateLimit,
+                true,
+            ),
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"m"}}"#,
+                Reason::Unavailable,
+                true,
+            ),
+            (r#"{"error":"m"}"#, Reason::Unavailable, true),
         ];
         for (json, reason, passing) in cases {
             let fault = of_object(json).unwrap();
-            assert_eq!(fault, Fault { reason, passing, words: "m".into() }, "{json}");
+            assert_eq!(
+                fault,
+                Fault { reason, passing, words: "m".into(), wanted_ms: None },
+                "{json}"
+            );
         }
         assert_eq!(of_object(r#"{"error":null,"choices":[]}"#), None);
         assert_eq!(of_object("{"), None);

@@ -6,11 +6,12 @@
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Request, Url, redirect};
 
+use super::dialect::Dialect;
 use super::settings::{Provider, Timeouts, base, header_pair};
-use super::{ModelError, Reason};
+use super::{ModelError, Prompt, Reason};
 
 /// Until the connection stands, name and TLS included.
 pub(crate) const CONNECT_MS: u64 = 10_000;
@@ -51,6 +52,7 @@ impl From<Timeouts> for Deadlines {
 
 /// One provider's address.
 pub(crate) struct Site {
+    pub(crate) dialect: Dialect,
     pub(crate) deadlines: Deadlines,
     /// Scheme, host and port: what may be shown.
     pub(crate) origin: String,
@@ -61,25 +63,35 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// The site of `provider`, asked at `path` beneath `base_url`. Says what is wrong, never the key.
+    /// The site of `provider`, asked beneath `base_url`. Says what is wrong, never the key.
     pub(crate) fn new(
         provider: &Provider,
+        dialect: Dialect,
         base_url: &str,
-        path: &str,
         key: Option<&str>,
     ) -> Result<Site, String> {
         let mut url = base(base_url)?;
-        let full = format!("{}/{path}", url.path().trim_end_matches('/'));
-        url.set_path(&full);
+        let path = url.path().trim_end_matches('/').to_owned();
+        let last = path.rsplit('/').next().unwrap_or_default();
+        match dialect.versions() {
+            [version, ..] if !dialect.versions().contains(&last) => {
+                url.set_path(&format!("{path}/{version}"));
+            }
+            _ => url.set_path(&path),
+        }
         let mut headers = HeaderMap::new();
         let mut secrets = Vec::new();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some((name, value)) = dialect.own_header() {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
         if let Some(key) = key {
-            let mut bearer = HeaderValue::try_from(format!("Bearer {key}"))
+            let (name, value) = dialect.key_header(key);
+            let mut value = HeaderValue::try_from(value)
                 .map_err(|_| "the key has signs that no header can".to_owned())?;
-            bearer.set_sensitive(true);
-            headers.insert(AUTHORIZATION, bearer);
+            value.set_sensitive(true);
+            headers.insert(name, value);
             secrets.push(key.to_owned());
         }
         for (name, value) in &provider.headers {
@@ -92,7 +104,7 @@ impl Site {
         // `ascii_serialization` would leave out a port that is the scheme's usual one, as wanted here.
         let origin = url.origin().ascii_serialization();
         let deadlines = provider.timeouts.into();
-        Ok(Site { deadlines, origin, url, headers, secrets, client: OnceLock::new() })
+        Ok(Site { dialect, deadlines, origin, url, headers, secrets, client: OnceLock::new() })
     }
 
     /// The client that keeps this site's connections.
@@ -108,12 +120,42 @@ impl Site {
         Ok(self.client.get_or_init(|| built))
     }
 
-    /// A request with this body.
-    pub(crate) fn request(&self, body: Vec<u8>) -> Request {
-        let mut request = Request::new(Method::POST, self.url.clone());
+    /// The request that asks this.
+    pub(crate) fn question(&self, prompt: &Prompt) -> Request {
+        let mut url = self.beneath(self.dialect.path(&prompt.model).iter().map(String::as_str));
+        url.set_query(self.dialect.query());
+        let mut request = Request::new(Method::POST, url);
         *request.headers_mut() = self.headers.clone();
-        *request.body_mut() = Some(body.into());
+        *request.body_mut() = Some(self.dialect.body(prompt).into());
         request
+    }
+
+    /// The request for what models there are.
+    pub(crate) fn models(&self) -> Request {
+        let mut request = Request::new(Method::GET, self.beneath([self.dialect.models_path()]));
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+
+    /// The request for what Ollama knows of a model.
+    pub(crate) fn show(&self, model: &str) -> Request {
+        let mut request = Request::new(Method::POST, self.beneath(["show"]));
+        *request.headers_mut() = self.headers.clone();
+        *request.body_mut() = Some(serde_json::json!({"model": model}).to_string().into());
+        request
+    }
+
+    /// Where a connection to it goes, proxies aside.
+    pub(crate) fn host_and_port(&self) -> (String, u16) {
+        let host = self.url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        (bare.to_owned(), self.url.port_or_known_default().unwrap_or(80))
+    }
+
+    fn beneath<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.url.clone();
+        url.path_segments_mut().expect("http has paths").pop_if_empty().extend(segments);
+        url
     }
 
     /// A provider's words as they may be shown: bounded, and without this site's secrets.
@@ -188,20 +230,49 @@ mod tests {
     use serde_json::json;
 
     fn site(base_url: &str, key: Option<&str>) -> Site {
+        site_of(Dialect::Completions, base_url, key)
+    }
+
+    fn site_of(dialect: Dialect, base_url: &str, key: Option<&str>) -> Site {
         let document =
             json!({"a": {"kind": "openai", "headers": {"x-two": "Bearer second-secret"}}});
         let providers = settings::parse(&document).unwrap();
-        Site::new(&providers["a"], base_url, "chat/completions", key).unwrap()
+        Site::new(&providers["a"], dialect, base_url, key).unwrap()
+    }
+
+    fn asked_at(site: &Site, model: &str) -> String {
+        let prompt = Prompt { model: model.to_owned(), system: None, messages: Vec::new() };
+        site.question(&prompt).url().to_string()
     }
 
     #[test]
     fn the_path_lies_beneath_the_base() {
         for base_url in ["http://h:8080/v1", "http://h:8080/v1/"] {
-            assert_eq!(site(base_url, None).url.as_str(), "http://h:8080/v1/chat/completions");
+            let url = asked_at(&site(base_url, None), "m");
+            assert_eq!(url, "http://h:8080/v1/chat/completions");
         }
-        assert_eq!(site("https://h", None).url.as_str(), "https://h/chat/completions");
+        assert_eq!(asked_at(&site("https://h", None), "m"), "https://h/chat/completions");
         assert_eq!(site("http://[::1]:99/v1", None).origin, "http://[::1]:99");
         assert_eq!(site("https://h:443/v1", None).origin, "https://h");
+    }
+
+    #[test]
+    fn each_dialect_has_its_path_with_and_without_its_version_in_the_base() {
+        let cases = [
+            (Dialect::Responses, "http://h/v1", "http://h/v1/responses"),
+            (Dialect::Messages, "http://h", "http://h/v1/messages"),
+            (Dialect::Messages, "http://h/x/v1/", "http://h/x/v1/messages"),
+            (Dialect::Ollama, "http://h:1/", "http://h:1/api/chat"),
+            (Dialect::Ollama, "http://h:1/api", "http://h:1/api/chat"),
+            (
+                Dialect::Gemini,
+                "http://h",
+                "http://h/v1beta/models/a%2Fb:streamGenerateContent?alt=sse",
+            ),
+        ];
+        for (dialect, base_url, url) in cases {
+            assert_eq!(asked_at(&site_of(dialect, base_url, None), "a/b"), url);
+        }
     }
 
     #[test]

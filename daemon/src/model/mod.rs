@@ -3,17 +3,30 @@
 //! A stream yields pieces and ends after exactly one [`Piece::Finish`] or one error. To cancel a call
 //! is to drop its stream: the connection closes at once.
 
+mod anthropic;
 mod call;
+mod check;
+mod dialect;
 pub mod echo;
 mod fault;
+mod gemini;
 mod http;
+mod ollama;
 mod openai;
+mod parts;
+mod prices;
 pub mod providers;
+mod reader;
+mod responses;
 mod retry;
 mod settings;
 mod sse;
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use sess_protocol::money::Money;
 
 /// Why a call failed: the closed list of the protocol's `model` errors.
 pub use sess_protocol::things::ModelReason as Reason;
@@ -22,6 +35,26 @@ pub use sess_protocol::things::ModelReason as Reason;
 pub trait Model: Send + Sync {
     /// Asks. Nothing happens before the stream is polled.
     fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>>;
+
+    /// Whether the model of this name can be shown bytes of this media type.
+    fn takes(&self, model: &str, media_type: &str) -> bool;
+
+    /// Whether the model itself has eyes, where only its server knows. Asked about what it takes.
+    fn sees(&self, _model: String) -> BoxFuture<'static, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    /// Asks its provider, at no cost, whether it would answer. `Some` says whether the provider lists the
+    /// model. What is built in always answers.
+    fn check(&self, _model: String) -> BoxFuture<'static, Result<Option<bool>, ModelError>> {
+        Box::pin(std::future::ready(Ok(Some(true))))
+    }
+
+    /// Asks a server that may be on this machine for what it has, in no time; why not, if it does not
+    /// answer. `None` for models that are somewhere else.
+    fn local(&self) -> Option<BoxFuture<'static, Result<Vec<String>, String>>> {
+        None
+    }
 }
 
 /// Everything that a model sees of one call.
@@ -40,8 +73,38 @@ pub struct Prompt {
 pub struct PromptMessage {
     /// Who spoke.
     pub role: Speaker,
-    /// What was said.
-    pub text: String,
+    /// What was said, in order.
+    pub parts: Vec<Part>,
+}
+
+impl PromptMessage {
+    /// A message of text alone.
+    pub fn text(role: Speaker, text: impl Into<String>) -> Self {
+        PromptMessage { role, parts: vec![Part::Text(text.into())] }
+    }
+}
+
+/// A part of what was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text.
+    Text(String),
+    /// A picture.
+    Image {
+        /// Its media type, as `image/png`.
+        media_type: String,
+        /// Its bytes.
+        data: Arc<[u8]>,
+    },
+    /// A file.
+    File {
+        /// Its name.
+        name: String,
+        /// Its media type, where it is known.
+        media_type: Option<String>,
+        /// Its bytes.
+        data: Arc<[u8]>,
+    },
 }
 
 /// Who speaks in a prompt.
@@ -89,6 +152,8 @@ pub struct Finish {
     pub duration_ms: u64,
     /// Where it was asked: scheme, host and port, never a key.
     pub endpoint: Option<String>,
+    /// What it cost, where that is known.
+    pub cost: Option<Money>,
 }
 
 /// A call that failed for good.

@@ -9,15 +9,12 @@ use std::fmt;
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::fault::{self, Fault};
-use super::sse::{Broken, Decoder, EVENT_BYTES_MAX};
-use super::{Finish, Piece, Prompt, Reason, Speaker};
-
-/// The path beneath a provider's base URL.
-pub(crate) const PATH: &str = "chat/completions";
-/// The longest answer, text and reasoning together.
-pub(crate) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+use super::parts::{Shown, data_url};
+use super::reader::{Answer, Flaw, Said as Counted};
+use super::{Finish, Part, Piece, Prompt, PromptMessage, Reason, Speaker};
 
 /// The body of a request.
 pub(crate) fn request_body(prompt: &Prompt) -> Vec<u8> {
@@ -35,15 +32,16 @@ pub(crate) fn request_body(prompt: &Prompt) -> Vec<u8> {
     #[derive(Serialize)]
     struct Message<'a> {
         role: &'a str,
-        content: &'a str,
+        content: Content<'a>,
     }
-    let system = prompt.system.as_deref().map(|content| Message { role: "system", content });
+    let system = prompt.system.as_deref();
+    let system = system.map(|it| Message { role: "system", content: Content::Text(it) });
     let said = prompt.messages.iter().map(|it| {
         let role = match it.role {
             Speaker::User => "user",
             Speaker::Assistant => "assistant",
         };
-        Message { role, content: &it.text }
+        Message { role, content: content(it) }
     });
     let body = Body {
         model: &prompt.model,
@@ -54,121 +52,43 @@ pub(crate) fn request_body(prompt: &Prompt) -> Vec<u8> {
     serde_json::to_vec(&body).expect("strings and booleans are always JSON")
 }
 
-/// Why an answer is not whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    /// It ended in the middle.
-    Cut,
-    /// It is not what the protocol allows.
-    Bad(String),
-    /// The provider says itself what went wrong.
-    Said(Fault),
+/// What a message holds: a string wherever it can be one, as not every server takes parts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(&'a str),
+    Parts(Vec<Value>),
 }
 
-impl From<Broken> for Flaw {
-    fn from(broken: Broken) -> Self {
-        Flaw::Bad(match broken {
-            Broken::TooLong => format!("an event is longer than {EVENT_BYTES_MAX} bytes"),
-            Broken::NotUtf8 => "an event is not UTF-8".to_owned(),
-        })
+fn content(message: &PromptMessage) -> Content<'_> {
+    if let [Part::Text(text)] = &message.parts[..] {
+        return Content::Text(text);
     }
-}
-
-/// The reader of one answer.
-#[derive(Debug, Default)]
-pub(crate) struct Reader {
-    form: Form,
-    answer: Answer,
-}
-
-/// How the answer comes; its first byte tells.
-#[derive(Debug, Default)]
-enum Form {
-    #[default]
-    Unknown,
-    Events(Decoder),
-    /// One JSON object: the server does not stream.
-    Whole(Vec<u8>),
+    let part = |part: &Part| match part.shown() {
+        Shown::Text(text) => json!({"type": "text", "text": text}),
+        Shown::Image { media_type, base64 } => {
+            json!({"type": "image_url", "image_url": {"url": data_url(media_type, &base64)}})
+        }
+        Shown::File { name, media_type, base64 } => json!({
+            "type": "file",
+            "file": {"filename": name, "file_data": data_url(media_type, &base64)},
+        }),
+    };
+    Content::Parts(message.parts.iter().map(part).collect())
 }
 
 /// What is known of the answer so far.
 #[derive(Debug, Default)]
-struct Answer {
-    bytes: usize,
-    events: u64,
+pub(crate) struct Completion {
+    said: Counted,
     done: bool,
     refusal: bool,
     stop_reason: Option<String>,
     usage: Option<Usage>,
 }
 
-impl Reader {
-    /// Takes what came and adds the pieces in it.
-    pub(crate) fn read(&mut self, bytes: &[u8], pieces: &mut VecDeque<Piece>) -> Result<(), Flaw> {
-        if let Form::Unknown = self.form {
-            match bytes.iter().find(|it| !it.is_ascii_whitespace()) {
-                None => return Ok(()),
-                Some(b'{' | b'[') => self.form = Form::Whole(Vec::new()),
-                Some(_) => self.form = Form::Events(Decoder::default()),
-            }
-        }
-        match &mut self.form {
-            Form::Whole(whole) if whole.len() + bytes.len() > ANSWER_BYTES_MAX => Err(too_long()),
-            Form::Whole(whole) => {
-                whole.extend_from_slice(bytes);
-                Ok(())
-            }
-            Form::Events(decoder) => decoder.feed(bytes, |it| self.answer.event(it, pieces)),
-            Form::Unknown => Ok(()),
-        }
-    }
-
-    /// Nothing more will come: the answer is whole if its end has been seen.
-    pub(crate) fn end(&mut self, pieces: &mut VecDeque<Piece>) -> Result<Finish, Flaw> {
-        match &mut self.form {
-            Form::Unknown => return Err(Flaw::Cut),
-            Form::Whole(whole) => {
-                let text = std::str::from_utf8(whole).map_err(|_| Broken::NotUtf8)?;
-                self.answer.event(text, pieces)?;
-            }
-            Form::Events(decoder) => {
-                // A last event without its empty line counts if it is whole; half of one does not.
-                let tail = decoder.end(|it| match self.answer.event(it, pieces) {
-                    Err(Flaw::Bad(_)) => Err(Flaw::Cut),
-                    other => other,
-                });
-                if !self.answer.is_over() {
-                    tail?;
-                }
-            }
-        }
-        self.answer.finish()
-    }
-
-    /// The provider has said that this was all.
-    pub(crate) fn is_done(&self) -> bool {
-        self.answer.done
-    }
-
-    /// The text is whole; at most the usage is still to come.
-    pub(crate) fn is_over(&self) -> bool {
-        self.answer.is_over()
-    }
-
-    /// Nothing came, not even a comment that keeps the connection alive.
-    pub(crate) fn is_untouched(&self) -> bool {
-        matches!(self.form, Form::Unknown)
-    }
-
-    /// Nothing that came was an event of a stream.
-    pub(crate) fn saw_nothing(&self) -> bool {
-        self.answer.events == 0
-    }
-}
-
-impl Answer {
+impl Answer for Completion {
     fn event(&mut self, data: &str, pieces: &mut VecDeque<Piece>) -> Result<(), Flaw> {
-        self.events += 1;
         if self.done {
             return Ok(());
         }
@@ -179,7 +99,9 @@ impl Answer {
         let chunk: Chunk = match serde_json::from_str(data) {
             Ok(chunk) => chunk,
             // Errors come in shapes of their own, which need not be those of a chunk.
-            Err(err) => return Err(fault::of_object(data).map_or_else(|| bad(&err), Flaw::Said)),
+            Err(err) => {
+                return Err(fault::of_object(data).map_or_else(|| Flaw::of_json(&err), Flaw::Said));
+            }
         };
         if (chunk.error.is_some() || chunk.choices.is_none())
             && let Some(fault) = fault::of_object(data)
@@ -200,33 +122,15 @@ impl Answer {
         Ok(())
     }
 
-    fn words(&mut self, words: Words, pieces: &mut VecDeque<Piece>) -> Result<(), Flaw> {
-        let mut add = |said: Said, piece: fn(String) -> Piece| {
-            let Some(text) = said.0.filter(|it| !it.is_empty()) else { return Ok(false) };
-            self.bytes += text.len();
-            if self.bytes > ANSWER_BYTES_MAX {
-                return Err(too_long());
-            }
-            pieces.push_back(piece(text));
-            Ok(true)
-        };
-        // Some servers send the same reasoning under both names.
-        if !add(words.reasoning_content, Piece::Reasoning)? {
-            add(words.reasoning, Piece::Reasoning)?;
-        }
-        add(words.content, Piece::Text)?;
-        self.refusal |= add(words.refusal, Piece::Text)?;
-        Ok(())
-    }
-
     fn is_over(&self) -> bool {
         self.done || self.stop_reason.is_some()
     }
 
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
     fn finish(&mut self) -> Result<Finish, Flaw> {
-        if !self.is_over() {
-            return Err(Flaw::Cut);
-        }
         let stop_reason = match self.stop_reason.take() {
             _ if self.refusal => "refusal".to_owned(),
             Some(stop_reason) => stop_reason,
@@ -234,12 +138,17 @@ impl Answer {
         };
         if stop_reason == "error" {
             let words = "the answer ended by an error that the provider does not name".to_owned();
-            return Err(Flaw::Said(Fault { reason: Reason::Unavailable, passing: true, words }));
+            return Err(Flaw::Said(Fault {
+                reason: Reason::Unavailable,
+                passing: true,
+                words,
+                wanted_ms: None,
+            }));
         }
         // A filter that left some text cut it, as `length` does; one that left none refused.
-        if stop_reason == "content_filter" && self.bytes == 0 {
-            let words = "the provider's content filter withheld the answer".to_owned();
-            return Err(Flaw::Said(Fault { reason: Reason::Refused, passing: false, words }));
+        if stop_reason == "content_filter" && self.said.is_nothing() {
+            let words = "the provider's content filter withheld the answer";
+            return Err(Flaw::refused(words.to_owned()));
         }
         let usage = self.usage.take().unwrap_or_default();
         let input = usage.prompt_tokens_details.unwrap_or_default();
@@ -256,12 +165,17 @@ impl Answer {
     }
 }
 
-fn too_long() -> Flaw {
-    Flaw::Bad(format!("the answer is longer than {ANSWER_BYTES_MAX} bytes"))
-}
-
-fn bad(err: &serde_json::Error) -> Flaw {
-    if err.is_eof() { Flaw::Cut } else { Flaw::Bad(format!("not a chunk of an answer: {err}")) }
+impl Completion {
+    fn words(&mut self, words: Words, pieces: &mut VecDeque<Piece>) -> Result<(), Flaw> {
+        let mut add = |said: Said, piece| self.said.add(said.0, piece, pieces);
+        // Some servers send the same reasoning under both names.
+        if !add(words.reasoning_content, Piece::Reasoning)? {
+            add(words.reasoning, Piece::Reasoning)?;
+        }
+        add(words.content, Piece::Text)?;
+        self.refusal |= add(words.refusal, Piece::Text)?;
+        Ok(())
+    }
 }
 
 #[derive(Deserialize)]

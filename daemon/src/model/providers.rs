@@ -3,27 +3,39 @@
 //! The settings say it, then the environment, and `echo/echo` is always there. Nothing is connected and
 //! no client is built before a model is asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::call::OpenAi;
+use futures_util::future::join_all;
+
+use super::call::Remote;
+use super::dialect::Dialect;
 use super::echo::Echo;
 use super::http::Site;
-use super::openai;
+use super::prices::Prices;
 use super::retry::Policy;
 use super::{Model, Reason};
 
 pub use super::settings::{Kind, Provider, Timeouts, Wrong, parse};
 
-/// Where OpenAI itself is.
-const OPENAI_URL: &str = "https://api.openai.com/v1";
-/// The model of OpenAI's that is asked when nobody names one.
-const OPENAI_CHOICE: &str = "openai/gpt-5-mini";
-const OPENAI_KEY: &str = "OPENAI_API_KEY";
-const OPENAI_BASE: &str = "OPENAI_BASE_URL";
+/// Providers that are there as soon as their key is: name, kind, the variable with the key, the variable
+/// with another address, and the model that is asked when nobody names one. The first that can be, is.
+const KEYED: [(&str, Kind, &str, &str, &str); 3] = [
+    ("anthropic", Kind::Anthropic, "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "claude-sonnet-5-5"),
+    ("openai", Kind::Openai, "OPENAI_API_KEY", "OPENAI_BASE_URL", "gpt-5-mini"),
+    ("gemini", Kind::Gemini, "GEMINI_API_KEY", "GEMINI_BASE_URL", "gemini-2.5-flash"),
+];
+/// The provider that needs no key, only a server on this machine, and where that is if not at its usual
+/// address.
+const LOCAL: &str = "ollama";
+const LOCAL_HOST: &str = "OLLAMA_HOST";
+const LOCAL_PORT: u16 = 11_434;
 
-/// Looks up an environment variable.
+/// What is looked up for a stored credential: this, then its name.
+pub const CREDENTIAL: &str = "credential ";
+
+/// Looks up an environment variable, or a credential by the name behind [`CREDENTIAL`].
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Why a name leads to no model.
@@ -96,7 +108,14 @@ pub struct Listed {
 pub struct Providers {
     environment: Environment,
     known: BTreeMap<String, Entry>,
+    /// Those that the settings name.
+    named: BTreeSet<String>,
+    /// What servers on this machine said when they were last asked.
+    local: Arc<Mutex<Found>>,
 }
+
+/// By provider: the models it has, or why it does not say.
+type Found = BTreeMap<String, Result<Vec<String>, String>>;
 
 #[derive(Clone)]
 struct Entry {
@@ -114,28 +133,56 @@ impl fmt::Debug for Providers {
 impl Providers {
     /// The providers of these settings and this environment.
     pub fn new(settings: BTreeMap<String, Provider>, environment: Environment) -> Self {
-        let nobody = Providers { environment, known: BTreeMap::new() };
+        let nobody = Providers {
+            environment,
+            known: BTreeMap::new(),
+            named: BTreeSet::new(),
+            local: Arc::default(),
+        };
         nobody.with(settings)
     }
 
     /// The providers of other settings. Those that stay the same keep their connections.
     pub fn with(&self, mut settings: BTreeMap<String, Provider>) -> Self {
+        let named = settings.keys().cloned().collect();
         settings.entry("echo".to_owned()).or_insert_with(|| plain(Kind::Echo));
-        if variable(&self.environment, OPENAI_KEY).is_some() {
-            settings.entry("openai".to_owned()).or_insert_with(|| Provider {
-                base_url: variable(&self.environment, OPENAI_BASE),
-                api_key_env: Some(OPENAI_KEY.to_owned()),
-                ..plain(Kind::Openai)
-            });
+        for (name, kind, key, base, _) in KEYED {
+            if variable(&self.environment, key).is_some() {
+                settings.entry(name.to_owned()).or_insert_with(|| Provider {
+                    base_url: variable(&self.environment, base),
+                    api_key_env: Some(key.to_owned()),
+                    ..plain(kind)
+                });
+            }
         }
+        settings.entry(LOCAL.to_owned()).or_insert_with(|| Provider {
+            base_url: variable(&self.environment, LOCAL_HOST).map(|it| local_url(&it)),
+            ..plain(Kind::Ollama)
+        });
         let entry = |(name, provider): (String, Provider)| {
-            let kept = self.known.get(&name).filter(|it| it.provider == provider).cloned();
+            let kept = self.known.get(&name).filter(|it| it.provider == provider);
+            // What a credential holds may have changed.
+            let kept = kept.filter(|_| provider.credential.is_none()).cloned();
             let made =
                 || Entry { model: model(&provider, &self.environment), provider: provider.clone() };
             (name, kept.unwrap_or_else(made))
         };
         let known = settings.into_iter().map(entry).collect();
-        Providers { environment: self.environment.clone(), known }
+        Providers { environment: self.environment.clone(), known, named, local: self.local.clone() }
+    }
+
+    /// Asks the servers that may be on this machine what they have. Without one it takes no time.
+    pub async fn look(&self) {
+        let asked = self.known.iter().filter_map(|(name, entry)| {
+            let answer = entry.model.as_ref().ok()?.local()?;
+            Some(async move { (name.clone(), answer.await) })
+        });
+        let answers: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        *self.local.lock().unwrap_or_else(PoisonError::into_inner) = answers;
+    }
+
+    fn found(&self, provider: &str) -> Option<Result<Vec<String>, String>> {
+        self.local.lock().unwrap_or_else(PoisonError::into_inner).get(provider).cloned()
     }
 
     /// These providers and one more, whose model was made elsewhere.
@@ -164,38 +211,77 @@ impl Providers {
         }
     }
 
-    /// The model that is asked when nobody names one: the first that a provider lists, else one of
-    /// OpenAI's where its key is there, else `echo/echo`.
+    /// The model that is asked when nobody names one: the first that a provider of the settings lists,
+    /// else that of a provider whose key is in the environment, else one of a server on this machine,
+    /// else `echo/echo`.
     pub fn choice(&self) -> String {
-        let able = |(_, entry): &(&String, &Entry)| entry.model.is_ok();
-        let listed = self.known.iter().filter(able).find_map(|(name, entry)| {
-            entry.provider.models.first().map(|model| format!("{name}/{model}"))
+        let able = |name: &str| self.known.get(name).filter(|it| it.model.is_ok());
+        let listed = self.named.iter().find_map(|name| {
+            able(name)?.provider.models.first().map(|model| format!("{name}/{model}"))
         });
         let keyed = || {
-            let openai = self.known.get("openai").filter(|it| it.model.is_ok());
-            openai.map(|_| OPENAI_CHOICE.to_owned())
+            KEYED.iter().find_map(|(name, kind, _, _, model)| {
+                able(name).filter(|it| it.provider.kind == *kind)?;
+                Some(format!("{name}/{model}"))
+            })
         };
-        listed.or_else(keyed).unwrap_or_else(|| "echo/echo".to_owned())
+        let local = || {
+            let found = self.found(LOCAL)?.ok()?;
+            // A model that makes vectors has nothing to say.
+            let talks = found.into_iter().find(|it| !it.contains("embed"))?;
+            able(LOCAL).map(|_| format!("{LOCAL}/{talks}"))
+        };
+        listed.or_else(keyed).or_else(local).unwrap_or_else(|| "echo/echo".to_owned())
     }
 
-    /// All models that are listed, by provider, and whether they can be asked.
+    /// All models that are known by name, by provider, and whether they can be asked.
     pub fn list(&self) -> Vec<Listed> {
         let mut list = Vec::new();
         for (provider, entry) in &self.known {
-            let why_not = entry.model.as_ref().err().map(Why::to_string);
+            let found = self.found(provider);
+            let absent = found.as_ref().and_then(|it| it.as_ref().err());
+            let why_not =
+                entry.model.as_ref().err().map(Why::to_string).or_else(|| absent.cloned());
             let line = |model: Option<&str>| Listed {
                 name: model.map(|it| format!("{provider}/{it}")),
                 provider: provider.clone(),
                 why_not: why_not.clone(),
             };
-            match (entry.provider.models.is_empty(), entry.provider.kind) {
-                (false, _) => list.extend(entry.provider.models.iter().map(|it| line(Some(it)))),
-                (true, Kind::Echo) => list.push(line(Some("echo"))),
-                (true, _) => list.push(line(None)),
+            let usual = KEYED.iter().find(|it| it.0 == provider && it.1 == entry.provider.kind);
+            match (&entry.provider.models[..], entry.provider.kind, found) {
+                ([], Kind::Echo, _) => list.push(line(Some("echo"))),
+                ([], _, Some(Ok(found))) if !found.is_empty() => {
+                    list.extend(found.iter().map(|it| line(Some(it))));
+                }
+                ([], ..) => list.push(line(usual.map(|it| it.4))),
+                (models, ..) => list.extend(models.iter().map(|it| line(Some(it)))),
             }
+        }
+        // What could be there and is not: the variable that would bring it.
+        for (provider, _, key, _, model) in KEYED.iter().filter(|it| !self.known.contains_key(it.0))
+        {
+            list.push(Listed {
+                name: Some(format!("{provider}/{model}")),
+                provider: (*provider).to_owned(),
+                why_not: Some(format!("`{key}` is not set in the daemon's environment")),
+            });
         }
         list
     }
+}
+
+/// What `OLLAMA_HOST` means: a URL, or a host with or without its port. An address to listen on is asked
+/// at this machine.
+fn local_url(host: &str) -> String {
+    let full = if host.contains("://") { host.to_owned() } else { format!("http://{host}") };
+    let Ok(mut url) = reqwest::Url::parse(&full) else { return full };
+    if url.host_str() == Some("0.0.0.0") && url.set_host(Some("127.0.0.1")).is_err() {
+        return full;
+    }
+    if !host.contains("://") && url.port().is_none() && url.set_port(Some(LOCAL_PORT)).is_err() {
+        return full;
+    }
+    url.to_string()
 }
 
 fn plain(kind: Kind) -> Provider {
@@ -212,35 +298,36 @@ fn plain(kind: Kind) -> Provider {
 }
 
 fn model(provider: &Provider, environment: &Environment) -> Result<Arc<dyn Model>, Why> {
-    match provider.kind {
-        Kind::Echo => Ok(Arc::new(Echo)),
-        Kind::Openai => Ok(Arc::new(open_ai(provider, environment)?)),
-        other => {
-            let kind = serde_json::to_value(other).unwrap_or_default();
+    match Dialect::of(provider.kind) {
+        Some(dialect) => Ok(Arc::new(remote(provider, dialect, environment)?)),
+        None if provider.kind == Kind::Echo => Ok(Arc::new(Echo)),
+        None => {
+            let kind = serde_json::to_value(provider.kind).unwrap_or_default();
             Err(Why::Unsupported(format!("this version cannot speak kind {kind}")))
         }
     }
 }
 
-fn open_ai(provider: &Provider, environment: &Environment) -> Result<OpenAi, Why> {
-    if provider.credential.is_some() {
-        let why = "this version keeps no credentials; use `api_key_env`";
-        return Err(Why::Unsupported(why.to_owned()));
-    }
-    // OpenAI's key is for OpenAI: another address gets a key only if the settings name one.
+fn remote(provider: &Provider, dialect: Dialect, environment: &Environment) -> Result<Remote, Why> {
+    // A maker's key is for the maker: another address gets a key only if the settings name one.
     let named = provider.api_key_env.as_deref();
-    let wanted = named.or_else(|| provider.base_url.is_none().then_some(OPENAI_KEY));
-    let key = match wanted {
+    let usual = dialect.usual_key().filter(|_| provider.base_url.is_none());
+    let key = match named.or(usual) {
+        _ if let Some(name) = &provider.credential => {
+            let missing =
+                || Why::Auth(format!("`sess login {name}` was not done, or cannot be opened"));
+            Some(variable(environment, &format!("{CREDENTIAL}{name}")).ok_or_else(missing)?)
+        }
         None => None,
         Some(name) => {
             let missing = || Why::Auth(format!("`{name}` is not set in the daemon's environment"));
             Some(variable(environment, name).ok_or_else(missing)?)
         }
     };
-    let base_url = provider.base_url.as_deref().unwrap_or(OPENAI_URL);
-    let site =
-        Site::new(provider, base_url, openai::PATH, key.as_deref()).map_err(Why::Settings)?;
-    Ok(OpenAi { site: Arc::new(site), policy: Policy::default() })
+    let base_url = provider.base_url.as_deref().unwrap_or(dialect.usual_base());
+    let site = Site::new(provider, dialect, base_url, key.as_deref()).map_err(Why::Settings)?;
+    let prices = Arc::new(Prices::new(provider));
+    Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices })
 }
 
 /// A variable's value; one that is set to nothing counts as not set.
@@ -271,7 +358,7 @@ mod tests {
         assert!(matches!(refusal(&none, "openai/gpt"), Refusal::Unknown { .. }));
         let keyed = providers(json!({}), &[("OPENAI_API_KEY", "sk-1")]);
         assert_eq!(keyed.find("openai/gpt/x").unwrap().1, "gpt/x");
-        assert_eq!(format!("{keyed:?}"), r#"{"echo", "openai"}"#);
+        assert_eq!(format!("{keyed:?}"), r#"{"echo", "ollama", "openai"}"#);
     }
 
     #[test]
@@ -286,7 +373,7 @@ mod tests {
     #[test]
     fn what_cannot_be_used_says_why() {
         let document = json!({
-            "claude": {"kind": "anthropic", "models": ["opus"]},
+            "claude": {"kind": "acp", "models": ["opus"]},
             "stored": {"kind": "openai", "credential": "x"},
             "keyless": {"kind": "openai", "base_url": "https://h/v1", "api_key_env": "H_KEY"},
             "official": {"kind": "openai"},
@@ -294,13 +381,13 @@ mod tests {
         });
         let all = providers(document, &[]);
         assert!(refusal(&all, "claude/opus").is_unsupported());
-        assert!(refusal(&all, "claude/opus").to_string().contains("\"anthropic\""));
-        assert!(refusal(&all, "stored/x").is_unsupported());
+        assert!(refusal(&all, "claude/opus").to_string().contains("\"acp\""));
+        assert!(refusal(&all, "stored/x").to_string().contains("sess login x"));
         assert_eq!(refusal(&all, "keyless/x").reason(), Some(Reason::Auth));
         assert!(refusal(&all, "official/x").to_string().contains("`OPENAI_API_KEY`"));
         assert!(all.find("local/whatever").is_ok());
-        let lines: Vec<_> =
-            all.list().into_iter().map(|it| (it.name, it.why_not.is_none())).collect();
+        let lines = all.list().into_iter().filter(|it| it.provider != LOCAL);
+        let lines: Vec<_> = lines.map(|it| (it.name, it.why_not.is_none())).collect();
         let name = |name: &str| Some(name.to_owned());
         let want = [
             (name("claude/opus"), false),
@@ -310,8 +397,41 @@ mod tests {
             (name("local/b/c"), true),
             (None, false),
             (None, false),
+            (name("anthropic/claude-sonnet-5-5"), false),
+            (name("openai/gpt-5-mini"), false),
+            (name("gemini/gemini-2.5-flash"), false),
         ];
         assert_eq!(lines, want);
+    }
+
+    #[test]
+    fn the_choice_goes_by_settings_then_keys_then_what_is_local() {
+        const ALL: &[(&str, &str)] =
+            &[("GEMINI_API_KEY", "g"), ("OPENAI_API_KEY", "o"), ("ANTHROPIC_API_KEY", "a")];
+        let listed = json!({"mine": {"kind": "openai", "base_url": "http://h/", "models": ["m"]}});
+        assert_eq!(providers(listed, ALL).choice(), "mine/m");
+        assert_eq!(providers(json!({}), ALL).choice(), "anthropic/claude-sonnet-5-5");
+        assert_eq!(providers(json!({}), &ALL[..2]).choice(), "openai/gpt-5-mini");
+        assert_eq!(providers(json!({}), &ALL[..1]).choice(), "gemini/gemini-2.5-flash");
+        let local = providers(json!({}), &[]);
+        assert_eq!(local.choice(), "echo/echo");
+        let found = vec!["nomic-embed".to_owned(), "llama:8b".to_owned()];
+        local.local.lock().unwrap().insert(LOCAL.to_owned(), Ok(found));
+        assert_eq!(local.choice(), "ollama/llama:8b");
+        local.local.lock().unwrap().insert(LOCAL.to_owned(), Err("not there".to_owned()));
+        assert_eq!(local.choice(), "echo/echo");
+    }
+
+    #[test]
+    fn a_local_host_is_written_in_many_ways() {
+        for (host, url) in [
+            ("0.0.0.0", "http://127.0.0.1:11434/"),
+            ("box:99", "http://box:99/"),
+            ("https://box", "https://box/"),
+            ("127.0.0.1", "http://127.0.0.1:11434/"),
+        ] {
+            assert_eq!(local_url(host), url);
+        }
     }
 
     #[test]

@@ -121,6 +121,7 @@ fn check(name: &str, provider: &Provider) -> Result<(), String> {
     if provider.models.iter().any(String::is_empty) {
         return Err("`models` holds an empty name".to_owned());
     }
+    super::prices::parse(&provider.prices)?;
     let Timeouts { connect_ms, first_byte_ms, idle_ms, total_ms } = provider.timeouts;
     for deadline_ms in [connect_ms, first_byte_ms, idle_ms, total_ms].into_iter().flatten() {
         if deadline_ms == 0 || deadline_ms > DEADLINE_MS_MAX {
@@ -167,7 +168,7 @@ mod tests {
         let document = json!({
             "local": {"kind": "openai", "base_url": "http://127.0.0.1:8080/v1"},
             "router": {"kind": "openai", "base_url": "https://r.example/api/v1", "api_key_env": "R_KEY",
-                "headers": {"X-Title": "t"}, "models": ["a/b"], "prices": {"a/b": {"input": "1"}},
+                "headers": {"X-Title": "t"}, "models": ["a/b"], "prices": {"a/b": {"input": "1", "output": 2}},
                 "timeouts": {"connect_ms": 1, "first_byte_ms": 2, "idle_ms": 3, "total_ms": 4}},
             "claude": {"kind": "anthropic", "credential": "claude"},
             "two": {"kind": "openai_responses"}

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::follow::FollowAsk;
-use super::handlers::{blob, chat, daemon, message, session, state, task};
+use super::handlers::{blob, chat, daemon, message, model, session, state, task};
 use super::params::{Common, decode};
 use crate::documents::Documents;
 use crate::nearest::nearest;
@@ -177,7 +177,8 @@ impl Router {
             StateLoad => state::load;
             StateSave => state::save;
             StateFollow => state::follow;
-            ModelList => state::models;
+            ModelList => model::list;
+            ModelCheck => model::check;
             BlobGet => blob::get;
         }
     }

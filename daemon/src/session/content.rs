@@ -6,11 +6,21 @@ use sess_protocol::things::{Block, TEXT_HEAD_BYTES, TEXT_INLINE_BYTES_MAX};
 
 use crate::store::{Hash, NewBlob};
 
-/// Checks what a client says, and gives it back as blocks.
+/// Checks what a client says where text alone can be said, and gives it back as blocks.
 ///
 /// # Errors
-/// Nothing said, too many blocks, or blocks that a person cannot say.
+/// Nothing said, too many blocks, or blocks other than text.
 pub fn blocks_of(content: Content) -> Result<Vec<Block>, Error> {
+    let blocks = all_blocks_of(content)?;
+    if blocks.iter().any(|it| matches!(it, Block::Image { .. } | Block::File { .. })) {
+        let message = "pictures and files cannot be said here";
+        return Err(Error::new(Kind::Unsupported, message).with("param", "content"));
+    }
+    Ok(blocks)
+}
+
+/// The same, with pictures and files as they came: nobody has looked at them yet.
+pub(super) fn all_blocks_of(content: Content) -> Result<Vec<Block>, Error> {
     let blocks = match content {
         Content::Text(text) => vec![Block::text(text)],
         Content::Blocks(blocks) => blocks,
@@ -27,10 +37,7 @@ pub fn blocks_of(content: Content) -> Result<Vec<Block>, Error> {
                 return Err(Error::invalid("content", message));
             }
             Block::Text { text, .. } => said |= !text.trim().is_empty(),
-            Block::Image { .. } | Block::File { .. } => {
-                let message = "images and files cannot be sent in this version";
-                return Err(Error::new(Kind::Unsupported, message).with("param", "content"));
-            }
+            Block::Image { .. } | Block::File { .. } => said = true,
             Block::Reasoning { .. } | Block::ToolUse { .. } | Block::ToolResult { .. } => {
                 let message = "a request is made of `text`, `image` and `file` blocks";
                 return Err(Error::invalid("content", message));

@@ -8,8 +8,8 @@ use sess_protocol::methods::{ChatSendResult, SessionUpdateParams};
 use sess_protocol::things::{By, TaskReason};
 
 use super::actor::{Actor, With};
+use super::attached::content_of;
 use super::command::{ConnectionId, Intent, Origin, Outcome, Reply, SendAsk};
-use super::content::{blocks_of, put_apart};
 use super::members::Birth;
 use super::queue::{Accepted, Answer, Ask, Ending, no_task};
 use super::state::Expected;
@@ -145,8 +145,7 @@ impl Actor {
         }
         let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
         self.shared.model(&model)?;
-        let mut content = blocks_of(params.content)?;
-        let blobs = put_apart(&mut content);
+        let (content, blobs) = content_of(&self.shared, &model, params.content).await?;
         let ask = Ask {
             task,
             message,

@@ -1,13 +1,17 @@
 //! What the model sees: the newest whole messages of a path that fit.
 
+use std::sync::Arc;
+
 use sess_protocol::id::{MessageId, SessionId};
 use sess_protocol::things::{Block, Message, Role};
 
-use crate::model::{PromptMessage, Speaker};
+use crate::model::{Part, PromptMessage, Speaker};
 use crate::store::{Hash, MessagePage, Store, StoreError};
 
 /// Bytes of text that a model is shown.
 pub(super) const CONTEXT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of pictures and files that a model is shown: the newest that fit.
+const ATTACHED_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Messages that are read at a time.
 const PAGE: u32 = 200;
 /// What stands between two blocks of text.
@@ -36,11 +40,11 @@ impl Context {
         if self.head != message.parent {
             return false;
         }
-        let Some(text) = plain_text(message) else { return false };
+        let Some(parts) = plain_parts(message) else { return false };
         self.head = Some(message.id);
         if let Some(role) = speaker(message.role) {
-            self.bytes += text.len();
-            self.messages.push(PromptMessage { role, text });
+            self.bytes += text_bytes(&parts);
+            self.messages.push(PromptMessage { role, parts });
         }
         self.cut();
         true
@@ -61,6 +65,7 @@ impl Context {
         }
         let mut newest_first: Vec<PromptMessage> = Vec::new();
         let mut bytes = 0;
+        let mut attached = 0;
         let mut before = None;
         let mut whole = false;
         let mut joined = false;
@@ -80,10 +85,11 @@ impl Context {
                     break;
                 }
                 before = Some(message.id);
-                let text = text_of(store, &message).await?;
-                bytes += text.len();
+                let parts = parts_of(store, &message, ATTACHED_BYTES_MAX - attached).await?;
+                bytes += text_bytes(&parts);
+                attached += parts.iter().map(Part::bytes).sum::<usize>() - text_bytes(&parts);
                 if let Some(role) = speaker(message.role) {
-                    newest_first.push(PromptMessage { role, text });
+                    newest_first.push(PromptMessage { role, parts });
                 }
             }
             whole |= page.messages.is_empty();
@@ -100,15 +106,33 @@ impl Context {
     fn cut(&mut self) {
         let mut gone = 0;
         while self.bytes > CONTEXT_BYTES_MAX && gone + 1 < self.messages.len() {
-            self.bytes -= self.messages[gone].text.len();
+            self.bytes -= text_bytes(&self.messages[gone].parts);
             gone += 1;
         }
         if gone > 0 {
             let turn = self.messages[gone..].iter().position(|it| it.role == Speaker::User);
             self.messages.drain(..gone + turn.unwrap_or(0));
-            self.bytes = self.messages.iter().map(|it| it.text.len()).sum();
+            self.bytes = self.messages.iter().map(|it| text_bytes(&it.parts)).sum();
+        }
+        self.cut_attached();
+    }
+
+    /// Leaves out the oldest pictures and files that do not fit.
+    fn cut_attached(&mut self) {
+        let mut attached = 0;
+        for part in self.messages.iter_mut().rev().flat_map(|it| it.parts.iter_mut().rev()) {
+            if !matches!(part, Part::Text(_)) {
+                attached += part.bytes();
+                if attached > ATTACHED_BYTES_MAX {
+                    *part = part.left_out();
+                }
+            }
         }
     }
+}
+
+fn text_bytes(parts: &[Part]) -> usize {
+    parts.iter().filter(|it| matches!(it, Part::Text(_))).map(Part::bytes).sum()
 }
 
 fn speaker(role: Role) -> Option<Speaker> {
@@ -119,45 +143,82 @@ fn speaker(role: Role) -> Option<Speaker> {
     }
 }
 
-/// A message's text when all of it lies in the message.
-fn plain_text(message: &Message) -> Option<String> {
-    let mut whole = String::new();
+/// A message's parts when all of it lies in the message.
+fn plain_parts(message: &Message) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
     for block in &message.content {
         match block {
-            Block::Text { blob: Some(_), .. } => return None,
-            Block::Text { text, .. } => {
-                if !whole.is_empty() {
-                    whole.push_str(BETWEEN_BLOCKS);
-                }
-                whole.push_str(text);
+            Block::Text { blob: Some(_), .. } | Block::Image { .. } | Block::File { .. } => {
+                return None;
+            }
+            Block::Text { text, .. } => add_text(&mut parts, text),
+            _ => {}
+        }
+    }
+    Some(parts)
+}
+
+/// The same, with what lies apart; pictures and files only as far as there is room for them.
+async fn parts_of(
+    store: &dyn Store,
+    message: &Message,
+    mut room: usize,
+) -> Result<Vec<Part>, StoreError> {
+    let mut parts = Vec::new();
+    for block in &message.content {
+        match block {
+            Block::Text { text, blob: None, .. } => add_text(&mut parts, text),
+            Block::Text { blob: Some(blob), .. } => {
+                let whole = String::from_utf8(blob_bytes(store, blob).await?);
+                add_text(&mut parts, &whole.map_err(|_| not_whole(blob))?);
+            }
+            Block::Image { media_type, blob: Some(blob), bytes, .. } => {
+                let part = |data| Part::Image { media_type: media_type.clone(), data };
+                parts.push(attached(store, blob, *bytes, &mut room, part).await?);
+            }
+            Block::File { name, media_type, blob: Some(blob), bytes, .. } => {
+                let (name, media_type) = (name.clone(), media_type.clone());
+                let part = |data| Part::File { name, media_type, data };
+                parts.push(attached(store, blob, *bytes, &mut room, part).await?);
             }
             _ => {}
         }
     }
-    Some(whole)
+    Ok(parts)
 }
 
-async fn text_of(store: &dyn Store, message: &Message) -> Result<String, StoreError> {
-    if let Some(plain) = plain_text(message) {
-        return Ok(plain);
-    }
-    let mut whole = String::new();
-    for block in &message.content {
-        if let Block::Text { text, blob, .. } = block {
-            if !whole.is_empty() {
-                whole.push_str(BETWEEN_BLOCKS);
-            }
-            match blob {
-                None => whole.push_str(text),
-                Some(blob) => whole.push_str(&blob_text(store, blob).await?),
-            }
+fn add_text(parts: &mut Vec<Part>, text: &str) {
+    match parts.last_mut() {
+        Some(Part::Text(whole)) => {
+            whole.push_str(BETWEEN_BLOCKS);
+            whole.push_str(text);
         }
+        _ => parts.push(Part::Text(text.to_owned())),
     }
-    Ok(whole)
 }
 
-async fn blob_text(store: &dyn Store, name: &str) -> Result<String, StoreError> {
-    let damaged = || StoreError::Damaged(format!("the blob `{name}` is not there whole"));
+async fn attached(
+    store: &dyn Store,
+    blob: &str,
+    bytes: Option<u64>,
+    room: &mut usize,
+    part: impl FnOnce(Arc<[u8]>) -> Part,
+) -> Result<Part, StoreError> {
+    let bytes = bytes.and_then(|it| usize::try_from(it).ok()).unwrap_or(0);
+    if bytes > *room {
+        return Ok(part(Arc::default()).left_out());
+    }
+    *room -= bytes;
+    Ok(part(blob_bytes(store, blob).await?.into()))
+}
+
+fn not_whole(name: &str) -> StoreError {
+    StoreError::Damaged(format!("the blob `{name}` is not there whole"))
+}
+
+/// The whole of a blob by its name.
+pub(crate) async fn blob_bytes(store: &dyn Store, name: &str) -> Result<Vec<u8>, StoreError> {
+    let damaged = || not_whole(name);
     let hash = name.strip_prefix("sha256:").and_then(Hash::from_hex).ok_or_else(damaged)?;
     let mut bytes: Vec<u8> = Vec::new();
     loop {
@@ -165,7 +226,7 @@ async fn blob_text(store: &dyn Store, name: &str) -> Result<String, StoreError> 
         let (piece, total) = piece.ok_or_else(damaged)?;
         bytes.extend_from_slice(&piece);
         if bytes.len() as u64 >= total {
-            return String::from_utf8(bytes).map_err(|_| damaged());
+            return Ok(bytes);
         }
         if piece.is_empty() {
             return Err(damaged());

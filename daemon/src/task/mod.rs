@@ -13,6 +13,7 @@ use crate::model::{Finish, Model, ModelError, Piece, Prompt, PromptMessage};
 use crate::shared::Shared;
 
 pub use context::Context;
+pub(crate) use context::blob_bytes;
 
 /// Steps that wait for the session; behind that the model waits.
 pub const STEPS_MAX: usize = 16;
@@ -108,6 +109,6 @@ pub fn usage_of(finish: &Finish) -> sess_protocol::things::Usage {
         cache_read_tokens: finish.cache_read_tokens,
         cache_write_tokens: finish.cache_write_tokens,
         reasoning_tokens: finish.reasoning_tokens,
-        cost_usd: None,
+        cost_usd: finish.cost.map(|it| it.to_string()),
     }
 }

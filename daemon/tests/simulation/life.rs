@@ -185,7 +185,7 @@ impl Simulation {
         let store: Arc<dyn Store> = Arc::clone(store) as _;
         let shared = Shared::new(store, Arc::clone(world) as _, models);
         shared.slots.set_max(self.slots);
-        *shared.default_model.lock().expect("nobody panics here") = "sim/player".to_owned();
+        *shared.default_model.lock().expect("nobody panics here") = Some("sim/player".to_owned());
         shared
     }
 

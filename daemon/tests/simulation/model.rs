@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use sess_daemon::model::{Finish, Model, ModelError, Piece, Prompt, Reason};
+use sess_daemon::model::{Finish, Model, ModelError, Piece, Prompt, PromptMessage, Reason};
 
 use crate::dice::Dice;
 use crate::oracle::Oracle;
@@ -123,9 +123,13 @@ pub(crate) struct Player {
 impl Model for Player {
     fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>> {
         self.oracle.prompted(&prompt);
-        let request = prompt.messages.last().map(|it| it.text.clone()).unwrap_or_default();
+        let request = prompt.messages.last().map(PromptMessage::said).unwrap_or_default();
         let steps = Script::of(self.seed, &request).steps;
         stream::iter(steps).filter_map(play).boxed()
+    }
+
+    fn takes(&self, _model: &str, _media_type: &str) -> bool {
+        false
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::Value;
-use sess_daemon::model::Prompt;
+use sess_daemon::model::{Prompt, PromptMessage};
 use sess_daemon::store::{Commit, Hash, SessionFilter, Store, StoreError};
 use sess_protocol::event::Event;
 use sess_protocol::id::SessionId;
@@ -211,10 +211,10 @@ impl Oracle {
 
     /// A prompt must be the path up to the request that is its last message.
     pub(crate) fn prompted(&self, prompt: &Prompt) {
-        let request = prompt.messages.last().map(|it| it.text.clone()).unwrap_or_default();
+        let request = prompt.messages.last().map(PromptMessage::said).unwrap_or_default();
         let state = self.state();
         let wanted = state.logs.values().find_map(|log| path_to(&log.view, &request));
-        let texts: Vec<&str> = prompt.messages.iter().map(|it| it.text.as_str()).collect();
+        let texts: Vec<String> = prompt.messages.iter().map(PromptMessage::said).collect();
         if wanted.as_ref().is_none_or(|it| *it != texts) {
             self.trace.broken(&format!("a model saw {texts:?}, the path is {wanted:?}"));
         }

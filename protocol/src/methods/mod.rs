@@ -188,6 +188,8 @@ methods! {
     StateFollow "state/follow" StateDocumentParams => StateValue, Read;
     /// Lists the models that can be named.
     ModelList "model/list" ListParams => ModelListResult, Read;
+    /// Asks a model's provider, at no cost, whether it would answer.
+    ModelCheck "model/check" ModelCheckParams => ModelCheckResult, Read;
     /// Answers a piece of a blob.
     BlobGet "blob/get" BlobGetParams => BlobGetResult, Read;
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{Lock, thing, words};
 use crate::id::{SessionId, TaskId, ThreadId};
+use crate::money::Money;
 use crate::time::Timestamp;
 
 thing! {
@@ -150,7 +151,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// This and that together. The cost of a sum is not known when one cost is not.
+    /// This and that together. The cost of a sum is not known when one cost is not; what used nothing
+    /// adds nothing, and needs no price.
     #[must_use]
     pub fn plus(&self, that: &Self) -> Self {
         Self {
@@ -160,7 +162,19 @@ impl Usage {
             cache_read_tokens: self.cache_read_tokens.saturating_add(that.cache_read_tokens),
             cache_write_tokens: self.cache_write_tokens.saturating_add(that.cache_write_tokens),
             reasoning_tokens: self.reasoning_tokens.saturating_add(that.reasoning_tokens),
-            cost_usd: None,
+            cost_usd: self.cost_with(that),
+        }
+    }
+
+    fn cost_with(&self, that: &Self) -> Option<String> {
+        let is_nothing = |it: &Self| it.total_tokens == 0 && it.cost_usd.is_none();
+        match (is_nothing(self), is_nothing(that)) {
+            (true, _) => that.cost_usd.clone(),
+            (_, true) => self.cost_usd.clone(),
+            _ => {
+                let money = |it: &Self| it.cost_usd.as_deref()?.parse::<Money>().ok();
+                Some(money(self)?.plus(money(that)?).to_string())
+            }
         }
     }
 }

@@ -200,6 +200,8 @@ impl Plan {
             .env("SESS_SOCKET", self.socket())
             .env("SESS_DATA_DIR", self.data_folder())
             .env("SESS_STATE_DIR", self.state_folder())
+            // What happens to run on this machine is no part of any story.
+            .env("OLLAMA_HOST", "127.0.0.1:1")
             // Only a program built to be broken on purpose reads it.
             .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

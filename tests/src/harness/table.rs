@@ -63,6 +63,7 @@ impl World {
             | "session/release" | "session/persist" | "session/follow" | "session/unfollow"
             | "task/list" | "message/list" | "thread/list" => json!({"session": session}),
             "chat/send" => json!({"session": session, "content": "an example"}),
+            "model/check" => json!({"model": "echo/echo"}),
             "task/get" | "task/cancel" => json!({"task": self.queued}),
             "task/wait" => json!({"task": self.queued, "timeout_ms": 1}),
             "state/get" | "state/load" | "state/save" | "state/follow" => {

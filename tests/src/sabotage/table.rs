@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 22] = [
+pub(super) const SABOTAGES: [Sabotage; 26] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -112,6 +112,11 @@ pub(super) const SABOTAGES: [Sabotage; 22] = [
     broken("no_lock_check", &[socket(&["lock::"])]),
     broken("no_role_check", &[socket(&["observer::"])]),
     broken("double_text", &[socket(&["failing::"])]),
+    // What providers say.
+    broken("cut_is_end", &[daemon(&["model::"]), socket(&["providers::"])]),
+    broken("wrong_reason", &[daemon(&["model::"]), socket(&["providers::"])]),
+    broken("rounded_cost", &[daemon(&["model::"]), socket(&["providers::"])]),
+    broken("blind_send", &[socket(&["providers::"])]),
     // Damage is seen.
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
     // One daemon, one user.

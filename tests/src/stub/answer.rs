@@ -1,67 +1,50 @@
-//! How is a chat completion answered, step by step?
+//! How is a question answered, step by step?
 
 use std::future::Future;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
+use super::dialect::{Asked, Dialect, End, Whole, Words};
 use super::http::{Conn, Request, head};
-use super::log::{How, Json, Part, What};
+use super::log::{How, Part, What};
 use super::out::{Out, Stop};
 use super::script::{Script, Step};
-use super::sse::{self, Chunks};
+use super::sse;
 use super::state::{Shared, shown_headers};
 
-#[derive(Deserialize)]
-struct Chat {
-    model: String,
-    messages: Box<RawValue>,
-    #[serde(default)]
-    stream: Option<bool>,
-    #[serde(default)]
-    stream_options: Option<StreamOptions>,
-}
-
-#[derive(Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: Option<bool>,
-}
-
-/// Answers a chat completion; whether the connection can take another request.
-pub(super) async fn chat(conn: &mut Conn<'_>, shared: &Shared, request: Request) -> bool {
-    let chat: Chat = match serde_json::from_slice(&request.body) {
-        Ok(chat) => chat,
+/// Answers a question in any of the protocols; whether the connection can take another request.
+pub(super) async fn answer(
+    conn: &mut Conn<'_>,
+    shared: &Shared,
+    dialect: Dialect,
+    request: Request,
+) -> bool {
+    let asked = match Asked::read(dialect, &request) {
+        Ok(asked) => asked,
         Err(err) => {
-            let body = sse::error_body(&format!("the body is no chat completion: {err}"));
+            let body = dialect.error_body(400, &format!("the body is no question: {err}"));
             return conn.reply(400, &body, request.keep_alive).await.is_ok();
         }
     };
     let number = shared.number();
-    let messages = Json(chat.messages);
-    let stream = chat.stream.unwrap_or(false);
     let received = What::Request {
-        model: chat.model.clone(),
-        messages: messages.clone(),
-        stream,
+        model: asked.model.clone(),
+        messages: asked.messages.clone(),
+        stream: asked.stream,
         headers: shown_headers(&request),
     };
     shared.record(number, received);
     let _running = shared.count_running();
-    let include_usage = chat.stream_options.and_then(|it| it.include_usage).unwrap_or(false);
-    let script = shared.script(&chat.model);
+    let script = shared.script(&asked.model);
     let mut answer = Answer {
         conn,
         shared,
         number,
-        messages,
         keep_alive: request.keep_alive,
-        stream,
-        include_usage,
-        chunks: Chunks::new(number, &chat.model, include_usage),
+        words: dialect.words(number, &asked),
+        asked,
         out: Out::new(number, script.cut_at()),
         started: false,
         role_said: false,
@@ -82,11 +65,9 @@ struct Answer<'a, 'c> {
     conn: &'a mut Conn<'c>,
     shared: &'a Shared,
     number: u64,
-    messages: Json,
     keep_alive: bool,
-    stream: bool,
-    include_usage: bool,
-    chunks: Chunks,
+    asked: Asked,
+    words: Box<dyn Words>,
     out: Out,
     /// The head is on its way.
     started: bool,
@@ -131,7 +112,7 @@ impl Answer<'_, '_> {
                 return Ok(());
             }
         }
-        if self.stream { self.end_stream().await } else { self.send_whole().await }
+        if self.asked.stream { self.end_stream().await } else { self.send_whole().await }
     }
 
     async fn step(&mut self, step: &Step) -> Result<(), Stop> {
@@ -171,7 +152,7 @@ impl Answer<'_, '_> {
     async fn piece(&mut self, part: Part, field: &str, text: &str) -> Result<(), Stop> {
         let index = self.pieces;
         self.pieces += 1;
-        if !self.stream {
+        if !self.asked.stream {
             match part {
                 Part::Text => self.text.push_str(text),
                 Part::Reasoning => self.reasoning.push_str(text),
@@ -181,11 +162,11 @@ impl Answer<'_, '_> {
         self.start();
         if !self.role_said {
             self.role_said = true;
-            self.out.push(|body| self.chunks.role(body), None)?;
+            self.out.push(|body| self.words.start(body), None)?;
         }
         let bytes = text.len() as u64;
         let mark = What::Piece { index, part, bytes, text: text.to_owned() };
-        self.out.push(|body| self.chunks.piece(body, field, text), Some(mark))?;
+        self.out.push(|body| self.words.piece(body, part, field, text), Some(mark))?;
         if self.out.is_full() { self.flush().await } else { Ok(()) }
     }
 
@@ -207,7 +188,7 @@ impl Answer<'_, '_> {
     }
 
     async fn echo(&mut self) -> Result<(), Stop> {
-        let text = sse::last_user_text(&self.messages.value());
+        let text = sse::last_user_text(&self.asked.messages.value());
         for word in text.split_inclusive(char::is_whitespace) {
             self.piece(Part::Text, "content", word).await?;
         }
@@ -236,11 +217,11 @@ impl Answer<'_, '_> {
     }
 
     fn start(&mut self) {
-        if self.stream && !self.started {
+        if self.asked.stream && !self.started {
             self.started = true;
             let id = format!("req-{}", self.number);
             let headers = [
-                ("content-type", "text/event-stream"),
+                ("content-type", self.words.content_type()),
                 ("cache-control", "no-cache"),
                 ("x-request-id", id.as_str()),
             ];
@@ -249,18 +230,18 @@ impl Answer<'_, '_> {
     }
 
     fn error(&mut self, error: &Value) -> Result<(), Stop> {
-        if !self.stream {
+        if !self.asked.stream {
             self.error = Some(error.clone());
             return Ok(());
         }
         self.start();
         self.finish = None;
         self.done = false;
-        self.out.push(|body| sse::error_event(body, error), None)
+        self.out.push(|body| self.words.error(body, error), None)
     }
 
     fn raw(&mut self, bytes: &[u8]) -> Result<(), Stop> {
-        if !self.stream {
+        if !self.asked.stream {
             self.raw.get_or_insert_default().extend_from_slice(bytes);
             return Ok(());
         }
@@ -270,7 +251,7 @@ impl Answer<'_, '_> {
 
     /// An answer that is not streamed is cut in the middle of what it would have been.
     fn cut(&mut self) -> Result<(), Stop> {
-        if !self.stream && (self.pieces > 0 || self.raw.is_some()) {
+        if !self.asked.stream && (self.pieces > 0 || self.raw.is_some()) {
             let body = self.whole_body(200);
             self.head_whole(200, &[], body.len());
             self.out.push(|it| it.extend_from_slice(&body[..body.len() / 2]), None)?;
@@ -280,16 +261,8 @@ impl Answer<'_, '_> {
 
     async fn end_stream(&mut self) -> Result<(), Stop> {
         self.start();
-        if let Some(finish) = self.finish.take() {
-            self.out.push(|body| self.chunks.finish(body, &finish), None)?;
-            if self.include_usage {
-                let usage = self.usage();
-                self.out.push(|body| self.chunks.usage(body, &usage), None)?;
-            }
-        }
-        if self.done {
-            self.out.push(|body| body.extend_from_slice(b"data: [DONE]\n\n"), None)?;
-        }
+        let end = self.end();
+        self.out.push(|body| self.words.end(body, &end), None)?;
         self.finish_out().await
     }
 
@@ -315,7 +288,10 @@ impl Answer<'_, '_> {
         let body = match body {
             Some(Value::String(text)) => text.clone(),
             Some(body) => body.to_string(),
-            None => sse::error_body(&format!("scripted status {status}")).to_string(),
+            None => {
+                let words = format!("scripted status {status}");
+                self.asked.dialect.error_body(status, &words).to_string()
+            }
         };
         self.head_whole(status, headers, body.len());
         self.out.push(|it| it.extend_from_slice(body.as_bytes()), None)?;
@@ -345,18 +321,18 @@ impl Answer<'_, '_> {
         if status != 200 {
             return json!({ "error": self.error }).to_string().into_bytes();
         }
-        let mut message = json!({"role": "assistant", "content": self.text});
-        if !self.reasoning.is_empty() {
-            message["reasoning_content"] = Value::from(self.reasoning.as_str());
-        }
-        let whole = self.chunks.whole(message, self.finish.as_deref(), &self.usage());
-        whole.to_string().into_bytes()
+        let whole = Whole { text: &self.text, reasoning: &self.reasoning, end: self.end() };
+        self.words.whole(&whole).to_string().into_bytes()
+    }
+
+    fn end(&self) -> End {
+        End { finish: self.finish.clone(), usage: self.usage(), done: self.done }
     }
 
     fn usage(&self) -> Value {
         match &self.usage {
             Some(usage) => usage.clone(),
-            None => sse::usage(&self.messages.value(), self.pieces),
+            None => sse::usage(&self.asked.messages.value(), self.pieces),
         }
     }
 }

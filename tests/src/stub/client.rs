@@ -87,6 +87,11 @@ impl Stub {
         format!("http://127.0.0.1:{}/v1", self.port)
     }
 
+    /// The same for protocols whose version is not a part of it.
+    pub fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Puts a script, a JSON array of steps, at the end of a model's queue. The last one repeats.
     pub async fn script(&self, model: &str, steps: Value) -> anyhow::Result<()> {
         self.install(json!({"model": model, "script": steps})).await

@@ -1,14 +1,19 @@
 //! A model server that answers by script: what does a daemon do with exactly these bytes, at these times?
 //!
-//! It speaks OpenAI's chat completions on a loopback port and is also the benches' baseline, so HTTP is written
+//! It speaks the protocols of five kinds of providers on a loopback port and is also the benches' baseline, so HTTP is written
 //! by hand and everything that waits goes out in one write. Reading order: [`script`] is what can be asked for,
 //! `answer` plays it, `out` frames and writes it, [`log`] says what was received and sent, `control` is the way in
 //! from outside, [`client`] the handle that suites use.
 //!
 //! | request | does |
 //! | --- | --- |
-//! | `POST /v1/chat/completions` | plays the model's next script |
-//! | `GET /v1/models` | lists the scripted models and the built-in ones |
+//! | `POST /v1/chat/completions` | plays the model's next script in OpenAI's words |
+//! | `POST /v1/responses` | the same in those of OpenAI's responses |
+//! | `POST /v1/messages` | the same in Anthropic's |
+//! | `POST /v1beta/models/MODEL:streamGenerateContent`, `:generateContent` | the same in Gemini's |
+//! | `POST /api/chat` | the same in Ollama's |
+//! | `POST /api/show` | says that Ollama's models can see, but for those that have `blind` in their names |
+//! | `GET /v1/models`, `/v1beta/models`, `/api/tags` | lists the scripted models and the built-in ones |
 //! | `POST /control/script` | installs scripts: see [`script::Install`] |
 //! | `POST /control/release` `{"hold", "times"?}` | opens a hold for good, or lets `times` waiters through |
 //! | `GET /control/log?since=N&wait_ms=M` | entries after number N; waits up to M for the first one |
@@ -21,9 +26,14 @@ mod answer;
 pub mod client;
 mod command;
 mod control;
+mod dialect;
+mod gemini;
 mod http;
 pub mod log;
+mod messages;
+mod ollama;
 mod out;
+mod responses;
 pub mod script;
 mod sse;
 mod state;
@@ -41,6 +51,7 @@ pub use command::run;
 pub use log::{Entry, How, Part, What};
 pub use state::Stats;
 
+use dialect::Dialect;
 use http::{Conn, Request};
 use state::Shared;
 
@@ -125,12 +136,20 @@ async fn serve_connection(mut stream: TcpStream, shared: Arc<Shared>) {
 /// Answers one request; whether the connection can take another one.
 async fn route(conn: &mut Conn<'_>, shared: &Shared, request: Request) -> bool {
     match (request.method.as_str(), request.path.as_str()) {
-        ("POST", "/v1/chat/completions") => answer::chat(conn, shared, request).await,
-        ("GET", "/v1/models") => {
+        ("GET", "/v1/models" | "/v1beta/models" | "/api/tags") => {
             shared.log_models(&request);
             conn.reply(200, &shared.models(), request.keep_alive).await.is_ok()
         }
         (_, path) if path.starts_with("/control/") => control::handle(conn, shared, request).await,
+        ("POST", "/api/show") => {
+            let eyes = if request.body.windows(5).any(|it| it == b"blind") { "" } else { "vision" };
+            let body = serde_json::json!({"capabilities": ["completion", eyes]});
+            conn.reply(200, &body, request.keep_alive).await.is_ok()
+        }
+        ("POST", path) if Dialect::of(path).is_some() => {
+            let dialect = Dialect::of(path).expect("it was just found");
+            answer::answer(conn, shared, dialect, request).await
+        }
         (method, path) => {
             let body = sse::error_body(&format!("there is no `{method} {path}`"));
             conn.reply(404, &body, request.keep_alive).await.is_ok()

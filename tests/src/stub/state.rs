@@ -169,18 +169,24 @@ impl Shared {
             .unwrap_or_else(|| Arc::new(Script::built_in(model)))
     }
 
-    /// The models of `GET /v1/models`.
+    /// The models, in one answer that holds the words of every protocol.
     pub(super) fn models(&self) -> Value {
         let models = self.scripts.lock().expect("nothing panics with the scripts in hand");
         let mut names = vec!["echo".to_owned(), "pieces-1".to_owned(), "pieces-1000".to_owned()];
         names.extend(models.keys().filter(|it| *it != ANY_MODEL).cloned());
         names.sort();
         names.dedup();
-        let data: Vec<_> = names
-            .into_iter()
-            .map(|id| json!({"id": id, "object": "model", "created": 0, "owned_by": "stub"}))
-            .collect();
-        json!({"object": "list", "data": data})
+        let entry = |id: &String| {
+            json!({
+                "id": id, "object": "model", "created": 0, "owned_by": "stub",
+                "type": "model", "display_name": id, "created_at": "2026-01-01T00:00:00Z",
+            })
+        };
+        let data: Vec<_> = names.iter().map(entry).collect();
+        let named =
+            |id: &String| json!({"name": format!("models/{id}"), "model": id, "displayName": id});
+        let models: Vec<_> = names.iter().map(named).collect();
+        json!({"object": "list", "data": data, "has_more": false, "models": models})
     }
 
     /// Waits until a hold is released.
@@ -233,8 +239,14 @@ impl Queue {
 
 /// A request's headers as the log may show them.
 pub(super) fn shown_headers(request: &Request) -> BTreeMap<String, String> {
-    const SECRET: [&str; 5] =
-        ["authorization", "proxy-authorization", "cookie", "api-key", "x-api-key"];
+    const SECRET: [&str; 6] = [
+        "authorization",
+        "proxy-authorization",
+        "cookie",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+    ];
     let shown = |(name, value): &(String, String)| {
         let value = if SECRET.contains(&name.as_str()) { "(hidden)" } else { value };
         (name.clone(), value.to_owned())

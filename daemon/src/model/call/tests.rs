@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+use super::super::dialect::Dialect;
 use super::super::http::Deadlines;
 use super::super::{PromptMessage, Speaker, settings};
 use super::*;
@@ -121,17 +122,18 @@ fn deadlines() -> Deadlines {
     Deadlines { connect: PATIENT, first_byte: PATIENT, idle: PATIENT, total: PATIENT }
 }
 
-fn model(base_url: &str, deadlines: Deadlines) -> OpenAi {
+fn model(base_url: &str, deadlines: Deadlines) -> Remote {
     let document = serde_json::json!({"a": {"kind": "openai"}});
     let provider = &settings::parse(&document).unwrap()["a"];
-    let mut site = Site::new(provider, base_url, openai::PATH, Some("sk-secret-key")).unwrap();
+    let mut site =
+        Site::new(provider, Dialect::Completions, base_url, Some("sk-secret-key")).unwrap();
     site.deadlines = deadlines;
     let policy = Policy { pause: Duration::from_millis(2), ..Policy::default() };
-    OpenAi { site: Arc::new(site), policy }
+    Remote { site: Arc::new(site), policy, prices: Arc::default() }
 }
 
 fn prompt() -> Prompt {
-    let message = PromptMessage { role: Speaker::User, text: "hi".to_owned() };
+    let message = PromptMessage::text(Speaker::User, "hi");
     Prompt { model: "m".to_owned(), system: None, messages: vec![message] }
 }
 
@@ -143,7 +145,7 @@ struct Got {
     end: Result<Finish, ModelError>,
 }
 
-async fn ask(model: &OpenAi) -> Got {
+async fn ask(model: &Remote) -> Got {
     let mut stream = model.ask(prompt());
     let (mut text, mut restarts, mut end) = (String::new(), 0, None);
     while let Some(item) = stream.next().await {

@@ -1,11 +1,11 @@
 //! What is read from answers of many servers, each a case.
 
-use super::super::PromptMessage;
+use super::super::reader::{Objects, Reader};
 use super::*;
 
 fn read(parts: &[&str]) -> (Vec<Piece>, Result<Finish, Flaw>) {
     let mut pieces = VecDeque::new();
-    let mut reader = Reader::default();
+    let mut reader = Reader::new(Box::<Completion>::default(), Objects::One);
     let mut result = Ok(());
     for part in parts {
         result = result.and_then(|()| reader.read(part.as_bytes(), &mut pieces));
@@ -28,7 +28,7 @@ const DONE: &str = "data: [DONE]\n\n";
 
 #[test]
 fn a_request_holds_the_whole_prompt() {
-    let said = |role, text: &str| PromptMessage { role, text: text.to_owned() };
+    let said = |role, text: &str| PromptMessage::text(role, text);
     let body = request_body(&Prompt {
         model: "m/1".to_owned(),
         system: Some("be \"brief\"".to_owned()),
@@ -39,7 +39,7 @@ fn a_request_holds_the_whole_prompt() {
         "messages": [{"role": "system", "content": "be \"brief\""},
             {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
     });
-    assert_eq!(serde_json::from_slice::<serde_json::Value>(&body).unwrap(), want);
+    assert_eq!(serde_json::from_slice::<Value>(&body).unwrap(), want);
 }
 
 #[test]

@@ -4,6 +4,7 @@ pub(super) mod blob;
 pub(super) mod chat;
 pub(super) mod daemon;
 pub(super) mod message;
+pub(super) mod model;
 pub(super) mod session;
 pub(super) mod state;
 pub(super) mod task;

@@ -1,13 +1,11 @@
-//! `state/*` and `model/list`: documents, and what they make of models.
+//! `state/*`: documents.
 
 use sess_protocol::envelope::notification_line;
 use sess_protocol::methods as m;
-use sess_protocol::methods::{ModelEntry, ModelListResult, StateDocumentParams};
+use sess_protocol::methods::StateDocumentParams;
 
 use super::super::out::Line;
-use super::super::params::plain_limit;
 use super::super::router::{Call, Routed, Work, json_of, later};
-use crate::shared::Shared;
 
 pub(in crate::server) fn get(call: Call<'_, m::StateGet>) -> Routed {
     call.router.documents().get(&call.params).map(|it| Work::Done(json_of(&it)))
@@ -83,44 +81,4 @@ pub(in crate::server) fn follow(call: Call<'_, m::StateFollow>) -> Routed {
         }
     });
     Ok(Work::Done(json_of(&value)))
-}
-
-pub(in crate::server) fn models(call: Call<'_, m::ModelList>) -> Routed {
-    let limit = plain_limit(call.params.limit)? as usize;
-    let skip = match call.params.cursor.as_deref() {
-        Some(cursor) => cursor.parse().map_err(|_| super::super::params::bad_cursor())?,
-        None => 0_usize,
-    };
-    let shared = call.shared();
-    let all = entries(&shared);
-    let more = all.len() > skip.saturating_add(limit);
-    let models = all.into_iter().skip(skip).take(limit).collect();
-    let next = more.then(|| (skip + limit).to_string());
-    Ok(Work::Done(json_of(&ModelListResult { models, next })))
-}
-
-fn entries(shared: &Shared) -> Vec<ModelEntry> {
-    let default = shared.default_model();
-    let list = shared.providers().list();
-    let mut entries: Vec<ModelEntry> = list
-        .into_iter()
-        .filter_map(|it| {
-            let id =
-                it.name.or_else(|| it.why_not.as_ref().map(|_| format!("{}/*", it.provider)))?;
-            Some(ModelEntry {
-                default: id == default,
-                id,
-                provider: it.provider,
-                available: it.why_not.is_none(),
-                reason: it.why_not,
-            })
-        })
-        .collect();
-    if !entries.iter().any(|it| it.default) {
-        let provider = default.split('/').next().unwrap_or_default().to_owned();
-        let reason = shared.model(&default).err().map(|it| it.message().to_owned());
-        let available = reason.is_none();
-        entries.insert(0, ModelEntry { id: default, provider, available, reason, default: true });
-    }
-    entries
 }
