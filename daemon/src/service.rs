@@ -141,6 +141,7 @@ mod tests {
             socket: PathBuf::from("/s"),
             data_dir: PathBuf::from("/d"),
             state_dir: PathBuf::from("/c"),
+            credentials_dir: None,
             log_filter: "info".to_owned(),
             socket_passed: false,
             notify_socket: notify_socket.map(OsStr::to_owned),

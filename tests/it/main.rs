@@ -17,6 +17,7 @@ mod observer;
 mod one_task;
 mod program;
 mod restart;
+mod secrets;
 mod session;
 mod socket;
 mod state;

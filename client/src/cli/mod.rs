@@ -4,7 +4,9 @@ mod ages;
 mod answer;
 mod attach;
 mod chat;
+mod config;
 mod daemon;
+mod login;
 mod output;
 mod rpc;
 mod sessions;
@@ -98,6 +100,19 @@ enum Command {
         #[arg(short, long)]
         force: bool,
     },
+    /// Show and change settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Keep a key or other credential, sealed; reads it from the terminal or stdin.
+    Login {
+        /// What providers call it.
+        name: String,
+    },
+    /// Forget a credential.
+    Logout {
+        /// What providers call it.
+        name: String,
+    },
     /// Say how the daemon is.
     Status,
     /// Start, stop or look at the daemon.
@@ -179,6 +194,9 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Cancel { what } => sessions::cancel(output, what).await,
         Command::Rename { session, title } => sessions::rename(output, session, title).await,
         Command::Rm { sessions, force } => sessions::remove(output, sessions, force).await,
+        Command::Config(command) => config::run(output, command).await,
+        Command::Login { name } => login::login(output, &name).await,
+        Command::Logout { name } => login::logout(output, &name).await,
         Command::Status => daemon::status(output).await,
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,
         Command::Daemon(DaemonCommand::Stop { now }) => daemon::stop(output, now).await,

@@ -20,6 +20,8 @@ pub use super::settings::{Kind, Provider, Timeouts, Wrong, parse};
 const OPENAI_URL: &str = "https://api.openai.com/v1";
 /// The model of OpenAI's that is asked when nobody names one.
 const OPENAI_CHOICE: &str = "openai/gpt-5-mini";
+/// What is looked up for a stored credential: this, then its name.
+pub const CREDENTIAL: &str = "credential ";
 const OPENAI_KEY: &str = "OPENAI_API_KEY";
 const OPENAI_BASE: &str = "OPENAI_BASE_URL";
 
@@ -129,7 +131,9 @@ impl Providers {
             });
         }
         let entry = |(name, provider): (String, Provider)| {
-            let kept = self.known.get(&name).filter(|it| it.provider == provider).cloned();
+            let kept = self.known.get(&name).filter(|it| it.provider == provider);
+            // What a credential holds may have changed.
+            let kept = kept.filter(|_| provider.credential.is_none()).cloned();
             let made =
                 || Entry { model: model(&provider, &self.environment), provider: provider.clone() };
             (name, kept.unwrap_or_else(made))
@@ -223,14 +227,15 @@ fn model(provider: &Provider, environment: &Environment) -> Result<Arc<dyn Model
 }
 
 fn open_ai(provider: &Provider, environment: &Environment) -> Result<OpenAi, Why> {
-    if provider.credential.is_some() {
-        let why = "this version keeps no credentials; use `api_key_env`";
-        return Err(Why::Unsupported(why.to_owned()));
-    }
     // OpenAI's key is for OpenAI: another address gets a key only if the settings name one.
     let named = provider.api_key_env.as_deref();
     let wanted = named.or_else(|| provider.base_url.is_none().then_some(OPENAI_KEY));
     let key = match wanted {
+        _ if let Some(name) = &provider.credential => {
+            let missing =
+                || Why::Auth(format!("`sess login {name}` was not done, or cannot be opened"));
+            Some(variable(environment, &format!("{CREDENTIAL}{name}")).ok_or_else(missing)?)
+        }
         None => None,
         Some(name) => {
             let missing = || Why::Auth(format!("`{name}` is not set in the daemon's environment"));
@@ -295,7 +300,7 @@ mod tests {
         let all = providers(document, &[]);
         assert!(refusal(&all, "claude/opus").is_unsupported());
         assert!(refusal(&all, "claude/opus").to_string().contains("\"anthropic\""));
-        assert!(refusal(&all, "stored/x").is_unsupported());
+        assert!(refusal(&all, "stored/x").to_string().contains("sess login x"));
         assert_eq!(refusal(&all, "keyless/x").reason(), Some(Reason::Auth));
         assert!(refusal(&all, "official/x").to_string().contains("`OPENAI_API_KEY`"));
         assert!(all.find("local/whatever").is_ok());
