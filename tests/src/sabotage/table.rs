@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 22] = [
+pub(super) const SABOTAGES: [Sabotage; 24] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -114,6 +114,9 @@ pub(super) const SABOTAGES: [Sabotage; 22] = [
     broken("double_text", &[socket(&["failing::"])]),
     // Damage is seen.
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
+    broken("document_in_place", &[socket(&["documents::a_kill"])]),
+    // Secrets stay where they are.
+    broken("no_redaction", &[socket(&["secrets::a_canary"])]),
     // One daemon, one user.
     broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),
     broken("no_uid_check", &[socket(&["socket::another_user"])]),
