@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use serde_json::{Value, json};
 use sess_tests::faults::Faults;
@@ -86,23 +86,30 @@ async fn no_read_is_torn_and_no_change_lost_while_many_read_and_write_and_a_pers
         });
     }
     let path = daemon.plan().state_folder().join("skills.json");
-    let edits = Arc::new(AtomicU64::new(0));
-    let (counted, until) = (Arc::clone(&edits), Arc::clone(&done));
-    let editor = tokio::task::spawn_blocking(move || {
+    let (mut at_file, until) = (daemon.wire().await, Arc::clone(&done));
+    let editor = tokio::spawn(async move {
+        let mut edits = 0;
         while !until.load(SeqCst) {
-            edit(&path, counted.fetch_add(1, SeqCst) + 1);
+            edits += 1;
+            edit(&path, edits);
+            // An edit that is made is seen, whatever else is going on.
+            let seen =
+                async { while number(&get(&mut at_file, "skills").await["hand"]) != edits {} };
+            within("an edit to be seen", seen).await;
         }
+        edits
     });
     while let Some(writer) = within("a writer", writers.join_next()).await {
         writer.unwrap();
     }
     done.store(true, SeqCst);
-    editor.await.unwrap();
+    let edits = editor.await.unwrap();
+    assert!(edits > 1);
     while let Some(reader) = within("a reader", readers.join_next()).await {
         reader.unwrap();
     }
     assert_eq!(wire.wait(&sent).await["task"]["status"], "completed");
-    assert_eq!(number(&get(&mut wire, "skills").await["hand"]), edits.load(SeqCst));
+    assert_eq!(number(&get(&mut wire, "skills").await["hand"]), edits);
     let daemon = daemon.killed_and_restarted().await;
     let spaces = get(&mut daemon.wire().await, "spaces").await;
     for writer in 0..WRITERS {

@@ -246,8 +246,13 @@ impl Shared {
         if why != Why::Load && (current == known || old_trouble) {
             return Ok(());
         }
-        let (members, stamp) = match read_settled(&path).map_err(|err| unreadable(&err))? {
+        let read = if why == Why::Look { file::read } else { read_settled };
+        let (members, stamp) = match read(&path).map_err(|err| unreadable(&err))? {
             Found::Missing => (Map::new(), None),
+            // Its writer may be at it right now: it is looked at again by the next who reads.
+            Found::Damaged(_) if why == Why::Look && current.is_some_and(|it| it.is_new()) => {
+                return Ok(());
+            }
             Found::Damaged(what) if why == Why::Look => {
                 self.refuse(place, current, &format!("`{}` is damaged: {what}", path.display()));
                 return Ok(());
