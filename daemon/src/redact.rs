@@ -71,13 +71,35 @@ enum What {
     Pem,
 }
 
+/// What is looked for, and its bytes: the begin, of a shape.
+type Pattern = (Zeroizing<Vec<u8>>, What);
+
 /// All that is looked for, by its first bytes.
 struct Known {
     secrets: Vec<Zeroizing<String>>,
-    patterns: HashMap<[u8; BEGIN], Vec<(Zeroizing<Vec<u8>>, What)>>,
-    /// Which two bytes a pattern begins with: a look here decides for nearly every place.
-    pairs: Box<[u64; 1024]>,
-    longest: usize,
+    patterns: HashMap<[u8; BEGIN], Vec<Pattern>>,
+    /// Which pairs of bytes stand first and second, and second and third, in a pattern: a look
+    /// here decides for nearly every place.
+    pairs: [Pairs; 2],
+}
+
+/// A set of pairs of bytes.
+struct Pairs(Box<[u64; 1024]>);
+
+impl Pairs {
+    fn new() -> Self {
+        Self(Box::new([0; 1024]))
+    }
+
+    fn add(&mut self, first: u8, second: u8) {
+        let pair = usize::from(first) << 8 | usize::from(second);
+        self.0[pair / 64] |= 1 << (pair % 64);
+    }
+
+    fn has(&self, first: u8, second: u8) -> bool {
+        let pair = usize::from(first) << 8 | usize::from(second);
+        self.0[pair / 64] & 1 << (pair % 64) != 0
+    }
 }
 
 static KNOWN: LazyLock<RwLock<Arc<Known>>> =
@@ -108,8 +130,7 @@ impl Known {
         let mut known = Self {
             secrets: Vec::new(),
             patterns: HashMap::new(),
-            pairs: Box::new([0; 1024]),
-            longest: 0,
+            pairs: [Pairs::new(), Pairs::new()],
         };
         for secret in &secrets {
             encodings(secret).into_iter().for_each(|it| known.add(it, What::Known));
@@ -124,9 +145,8 @@ impl Known {
 
     fn add(&mut self, pattern: Zeroizing<Vec<u8>>, what: What) {
         let Some(begin) = pattern.first_chunk::<BEGIN>() else { return };
-        let pair = usize::from(begin[0]) << 8 | usize::from(begin[1]);
-        self.pairs[pair / 64] |= 1 << (pair % 64);
-        self.longest = self.longest.max(pattern.len());
+        self.pairs[0].add(begin[0], begin[1]);
+        self.pairs[1].add(begin[1], begin[2]);
         let same = self.patterns.entry(*begin).or_default();
         if !same.iter().any(|it| it.0 == pattern) {
             same.push((pattern, what));
@@ -134,12 +154,8 @@ impl Known {
     }
 
     /// The patterns that a text at this place may be.
-    fn at(&self, rest: &[u8]) -> &[(Zeroizing<Vec<u8>>, What)] {
+    fn at(&self, rest: &[u8]) -> &[Pattern] {
         let Some(begin) = rest.first_chunk::<BEGIN>() else { return &[] };
-        let pair = usize::from(begin[0]) << 8 | usize::from(begin[1]);
-        if self.pairs[pair / 64] & 1 << (pair % 64) == 0 {
-            return &[];
-        }
         self.patterns.get(begin).map_or(&[], Vec::as_slice)
     }
 }
@@ -228,7 +244,13 @@ impl Known {
 
     /// The first place of a text that is, or may become, a secret.
     fn first(&self, text: &[u8], from: usize, in_word: bool) -> Option<(usize, Found)> {
-        (from..text.len().saturating_sub(BEGIN - 1)).find_map(|place| {
+        let [first, second] = &self.pairs;
+        let rest = text.get(from..)?;
+        rest.windows(BEGIN).enumerate().find_map(|(place, it)| {
+            if !first.has(it[0], it[1]) || !second.has(it[1], it[2]) {
+                return None;
+            }
+            let place = from + place;
             match self.look(text, place, in_word) {
                 Found::Nothing => None,
                 found => Some((place, found)),
@@ -334,7 +356,7 @@ impl Pieces {
 
     fn is_begin_of_known(&self, known: &Known, place: usize) -> bool {
         let rest = &self.text.as_bytes()[place..];
-        let begins = |it: &(Zeroizing<Vec<u8>>, What)| {
+        let begins = |it: &Pattern| {
             matches!(it.1, What::Known) && it.0.len() > rest.len() && it.0.starts_with(rest)
         };
         rest.len() >= SECRET_BYTES_MIN && known.at(rest).iter().any(begins)
@@ -383,10 +405,10 @@ impl Pieces {
 /// A text without secrets.
 #[must_use]
 pub fn text(text: &str) -> Cow<'_, str> {
-    if crate::sabotage::is("no_redaction") {
+    if text.len() < SECRET_BYTES_MIN || crate::sabotage::is("no_redaction") {
         return Cow::Borrowed(text);
     }
-    let known = known();
+    let known = KNOWN.read().unwrap_or_else(PoisonError::into_inner);
     if known.first(text.as_bytes(), 0, false).is_none() {
         return Cow::Borrowed(text);
     }

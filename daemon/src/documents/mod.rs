@@ -9,6 +9,7 @@ mod file;
 mod follow;
 pub mod keep;
 mod kind;
+mod passphrase;
 mod place;
 mod secrets;
 

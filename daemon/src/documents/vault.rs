@@ -8,9 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +16,8 @@ use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
+
+use super::passphrase::passphrase;
 
 /// The file with the key in the folder of the store.
 const KEY_FILE: &str = "credentials.key";
@@ -27,12 +27,8 @@ const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
 /// A key of the service manager must have so many bytes: it is random, and hashed as it is.
 const SERVICE_KEY_BYTES_MIN: usize = 16;
-/// The most that a file with a key, or a command, may say.
+/// The most that a file with a key may say.
 const SAID_BYTES_MAX: u64 = 4_096;
-/// How long the command that says the passphrase may take, and how often it is looked at.
-const COMMAND_MAX: Duration = Duration::from_secs(30);
-const COMMAND_LOOK: Duration = Duration::from_millis(10);
-
 /// Where the key may lie.
 #[derive(Debug, Clone, Default)]
 pub struct KeyPlaces {
@@ -188,40 +184,6 @@ fn write_key(path: &Path, key: &Key) -> std::io::Result<()> {
     file.sync_all()?;
     fs::rename(&unfinished, path)?;
     File::open(path.parent().expect("a key lies in a folder"))?.sync_all()
-}
-
-/// What the command says, without the end of the line.
-fn passphrase(command: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let trouble = |what: &dyn std::fmt::Display| format!("`credentials.key_command`: {what}");
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|err| trouble(&err))?;
-    let until = Instant::now() + COMMAND_MAX;
-    let status = loop {
-        match child.try_wait().map_err(|err| trouble(&err))? {
-            Some(status) => break status,
-            None if Instant::now() < until => std::thread::sleep(COMMAND_LOOK),
-            None => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(trouble(&format!("it said nothing for {COMMAND_MAX:?}")));
-            }
-        }
-    };
-    if !status.success() {
-        return Err(trouble(&format!("it ended with {status}")));
-    }
-    let mut said = Zeroizing::new(Vec::new());
-    let stdout = child.stdout.take().expect("its stdout is a pipe");
-    stdout.take(SAID_BYTES_MAX).read_to_end(&mut said).map_err(|err| trouble(&err))?;
-    while said.last().is_some_and(|it| b"\r\n".contains(it)) {
-        said.pop();
-    }
-    if said.is_empty() { Err(trouble(&"it says nothing")) } else { Ok(said) }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn known_secrets_are_taken_out_however_they_are_cut_and_written() {
             let encoded = engine.encode(format!("{before}{SECRET} and more"));
             assert!(text(&encoded).contains(REDACTED), "{before}: {encoded}");
             let middle = &engine.encode(SECRET)[8..24];
-            assert!(before != "" || !text(&encoded).contains(middle));
+            assert!(!before.is_empty() || !text(&encoded).contains(middle));
         }
     }
     let json = Value::from(SECRET).to_string();
