@@ -104,6 +104,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The folder of the documents.
     pub state_dir: PathBuf,
+    /// Where the service manager put what is secret.
+    pub credentials_dir: Option<PathBuf>,
     /// What is logged: a filter that parses.
     pub log_filter: String,
     /// Whether the service manager passed a socket as descriptor 3.
@@ -162,6 +164,7 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
             socket: self.socket()?,
             data_dir: self.folder("SESS_DATA_DIR", "XDG_DATA_HOME", ".local/share")?,
             state_dir: self.folder("SESS_STATE_DIR", "XDG_CONFIG_HOME", ".config")?,
+            credentials_dir: self.xdg_path("CREDENTIALS_DIRECTORY"),
             log_filter: self.log_filter()?,
             socket_passed: self.socket_passed()?,
             handed_over: self.value(HANDOVER).is_some_and(|it| it == HANDOVER_STDIN),

@@ -6,6 +6,7 @@ pub mod folder;
 pub mod handover;
 pub mod model;
 pub mod nearest;
+pub mod redact;
 pub mod sabotage;
 pub mod server;
 pub mod service;
@@ -25,8 +26,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use config::{Asked, Config, Exit, StartError};
-use documents::Documents;
-use model::providers::Providers;
+use documents::{Documents, KeyPlaces};
+use model::providers::{CREDENTIAL, Providers};
 use server::router::Router;
 use server::socket::Socket;
 use service::{Notifier, StopSignals};
@@ -72,7 +73,9 @@ fn run(config: Config) -> Result<Exit, StartError> {
     service::harden()?;
     // Before the runtime: adopting a socket and naming a log belong to a process with one thread.
     let socket = Socket::take(&config)?;
-    let documents = Documents::open(&config.state_dir, check_providers)?;
+    let keys =
+        KeyPlaces { service: config.credentials_dir.clone(), data: Some(config.data_dir.clone()) };
+    let documents = Documents::open_with(&config.state_dir, check_providers, keys)?;
     let store = open_store(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads())
@@ -112,7 +115,11 @@ async fn serve(
     documents: Documents,
     store: Arc<dyn Store>,
 ) -> Result<End, StartError> {
-    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let stored = documents.clone();
+    let environment = Arc::new(move |name: &str| match name.strip_prefix(CREDENTIAL) {
+        Some(name) => stored.credential(name)?.ok().map(|it| it.to_string()),
+        None => std::env::var(name).ok(),
+    });
     let models = Providers::new(Default::default(), environment);
     let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
     shared.take_settings(&documents);
@@ -123,6 +130,7 @@ async fn serve(
     let settled = recovery::settle_all(&shared).await;
     let waiting = settled.map_err(|err| StartError::new(Exit::Damaged, err.to_string()))?;
     let listener = socket.listener().map_err(|err| StartError::io("the socket", err))?;
+    documents::keep::begin(&shared, &documents);
     let router = Router::new(Arc::clone(&shared), documents);
     shared.tracker.spawn(server::serve(router, listener));
     recovery::set_going(&shared, waiting).await;
@@ -180,7 +188,7 @@ fn start_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::new(&config.log_filter);
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| redact::Log)
         .with_ansi(false)
         .init();
 }

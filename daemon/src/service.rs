@@ -146,6 +146,7 @@ mod tests {
             socket: PathBuf::from("/s"),
             data_dir: PathBuf::from("/d"),
             state_dir: PathBuf::from("/c"),
+            credentials_dir: None,
             log_filter: "info".to_owned(),
             socket_passed: false,
             handed_over: false,

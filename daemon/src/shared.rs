@@ -120,6 +120,7 @@ impl Shared {
     pub fn take_settings(&self, documents: &Documents) {
         let settings = documents.settings();
         self.slots.set_max(settings.tasks_running_max());
+        crate::redact::learn(documents.secrets(|name| std::env::var(name).ok()));
         match parse(&documents.providers()) {
             Ok(providers) => {
                 let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@
 
 mod backup;
 mod chat;
+mod documents;
 mod envelope;
 mod failing;
 mod find;
@@ -20,6 +21,7 @@ mod one_task;
 mod program;
 mod providers;
 mod restart;
+mod secrets;
 mod session;
 mod socket;
 mod state;

@@ -43,7 +43,7 @@ const DAEMON: &[Layer] = &[
         homes: &["daemon/src/store/"],
     },
     Layer {
-        rule: "processes are started only in daemon/src/tools/process.rs, and the successor in handover.rs",
+        rule: "processes are started only in daemon/src/tools/process.rs, but for a passphrase and a successor",
         words: &[
             "Command::new",
             "process::Command",
@@ -53,7 +53,11 @@ const DAEMON: &[Layer] = &[
             "posix_spawn",
         ],
         strings: &[],
-        homes: &["daemon/src/tools/process.rs", "daemon/src/handover.rs"],
+        homes: &[
+            "daemon/src/tools/process.rs",
+            "daemon/src/documents/passphrase.rs",
+            "daemon/src/handover.rs",
+        ],
     },
     Layer {
         rule: "HTTP is spoken only in daemon/src/model/ and daemon/src/tools/mcp.rs",

@@ -4,8 +4,10 @@ mod ages;
 mod answer;
 mod attach;
 mod chat;
+mod config;
 mod daemon;
 mod install;
+mod login;
 mod output;
 mod rpc;
 mod sessions;
@@ -99,6 +101,19 @@ enum Command {
         #[arg(short, long)]
         force: bool,
     },
+    /// Show and change settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Keep a key or other credential, sealed; reads it from the terminal or stdin.
+    Login {
+        /// What providers call it.
+        name: String,
+    },
+    /// Forget a credential.
+    Logout {
+        /// What providers call it.
+        name: String,
+    },
     /// Say how the daemon is.
     Status,
     /// Start, stop or look at the daemon.
@@ -190,6 +205,9 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Cancel { what } => sessions::cancel(output, what).await,
         Command::Rename { session, title } => sessions::rename(output, session, title).await,
         Command::Rm { sessions, force } => sessions::remove(output, sessions, force).await,
+        Command::Config(command) => config::run(output, command).await,
+        Command::Login { name } => login::login(output, &name).await,
+        Command::Logout { name } => login::logout(output, &name).await,
         Command::Status => daemon::status(output).await,
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,
         Command::Daemon(DaemonCommand::Stop { now }) => daemon::stop(output, now).await,

@@ -7,10 +7,15 @@
 mod edit;
 mod file;
 mod follow;
+pub mod keep;
 mod kind;
+mod passphrase;
+mod place;
+mod secrets;
 
 pub mod settings;
 mod shared;
+mod vault;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,17 +28,20 @@ use sess_protocol::methods::{
 };
 
 use edit::Edit;
-use shared::{Reread, Shared, no_workspace};
+use place::Place;
+use shared::{Shared, Why};
+use vault::Vault;
 
 use crate::config::StartError;
 use crate::folder::{Others, own_folder};
 
 pub use file::{DOCUMENT_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX};
 pub use follow::{Change, Follow};
-pub use kind::ProvidersCheck;
+pub use kind::{ProvidersCheck, SESSIONS};
 
 pub use settings::Settings;
 pub use shared::Notice;
+pub use vault::KeyPlaces;
 
 /// The documents. Cheap to clone: all clones are the same store.
 #[derive(Debug, Clone)]
@@ -49,10 +57,19 @@ impl Documents {
     /// What is not a JSON object is set aside under another name, with a notice. A document with a
     /// wrong value refuses the start and is left as it is: a person is editing it.
     pub fn open(folder: &Path, providers: ProvidersCheck) -> Result<Self, StartError> {
+        Self::open_with(folder, providers, KeyPlaces::default())
+    }
+
+    /// The same, and can keep credentials with a key from one of these places.
+    pub fn open_with(
+        folder: &Path,
+        providers: ProvidersCheck,
+        keys: KeyPlaces,
+    ) -> Result<Self, StartError> {
         own_folder(folder, Others::Look)?;
         file::remove_leftovers(folder)
             .map_err(|err| StartError::io(format!("folder `{}`", folder.display()), err))?;
-        let shared = Shared::open(folder, providers)?;
+        let shared = Shared::open(folder, providers, Vault::new(keys))?;
         Ok(Self { shared: Arc::new(shared), turn: Arc::default() })
     }
 
@@ -63,83 +80,100 @@ impl Documents {
     }
 
     /// Answers a document, or one key of it: null where nothing is set.
-    pub fn get(&self, params: &StateParams) -> Result<StateValue, Error> {
-        let index = self.shared.index(&params.document, params.workspace.as_deref())?;
-        let whole = self.shared.value(index);
-        let Some(key) = &params.key else { return Ok(StateValue { value: (*whole).clone() }) };
-        self.shared.check_key_or_there(index, key)?;
+    pub async fn get(&self, params: &StateParams) -> Result<StateValue, Error> {
+        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let whole = self.shown(&place).await?;
+        let Some(key) = &params.key else { return Ok(StateValue { value: whole }) };
+        self.shared.check_key_or_there(&place, key)?;
         Ok(StateValue { value: whole.get(key).cloned().unwrap_or_default() })
     }
 
     /// Sets a document, or one key of it, and answers the value once it is on disk. A null member
     /// is removed: absent and null are the same.
     pub async fn set(&self, params: StateSetParams) -> Result<StateValue, Error> {
-        let index = self.shared.index(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        if self.shared.kinds[place.kind].is_sealed() {
+            return self.set_credential(params).await;
+        }
         let StateSetParams { key, value, .. } = params;
+        secrets::check_not_hidden(&value)?;
         let edit = Edit::new(key, value)?;
         let answer = edit.value();
         if let Edit::Member(key, _) = &edit {
-            self.shared.check_key_or_there(index, key)?;
+            self.shared.check_key_or_there(&place, key)?;
         }
-        self.in_turn(move |shared| shared.change(index, edit)).await?;
+        self.in_turn(move |shared| shared.change(&place, edit)).await?;
+        let mut answer = answer;
+        crate::redact::value(&mut answer);
         Ok(StateValue { value: answer })
     }
 
     /// Removes one key, or all of them. Nothing there is no error.
     pub async fn delete(&self, params: StateParams) -> Result<Empty, Error> {
-        let index = self.shared.index(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
         let edit = match params.key {
             Some(key) => {
-                self.shared.check_key_or_there(index, &key)?;
+                self.shared.check_key_or_there(&place, &key)?;
                 Edit::Member(key, Value::Null)
             }
             None => Edit::Whole(Map::new()),
         };
-        self.in_turn(move |shared| shared.change(index, edit)).await?;
+        self.in_turn(move |shared| shared.change(&place, edit)).await?;
         Ok(Empty {})
     }
 
-    /// Answers all documents, or one, by name.
-    pub fn all(&self, params: &StateAllParams) -> Result<StateAllResult, Error> {
+    /// Answers all documents of the user or of a workspace, or one, by name.
+    pub async fn all(&self, params: &StateAllParams) -> Result<StateAllResult, Error> {
         let workspace = params.workspace.as_deref();
-        no_workspace(workspace)?;
-        let only = match &params.document {
-            Some(name) => Some(self.shared.index(name, workspace)?),
-            None => None,
-        };
-        let documents = (0..self.shared.kinds.len())
-            .filter(|index| only.is_none_or(|it| it == *index))
-            .map(|index| {
-                let name = self.shared.kinds[index].name.to_owned();
-                (name, (*self.shared.value(index)).clone())
-            })
-            .collect();
-        Ok(StateAllResult { documents })
+        let mut documents = Map::new();
+        for kind in &self.shared.kinds {
+            let asked = params.document.as_deref().is_none_or(|it| it == kind.name);
+            if asked && (workspace.is_none() || kind.of_workspaces()) {
+                let place = self.shared.place(kind.name, workspace)?;
+                documents.insert(kind.name.to_owned(), self.shown(&place).await?);
+            }
+        }
+        if let (Some(name), true) = (&params.document, documents.is_empty()) {
+            self.shared.place(name, workspace)?;
+        }
+        let of_settings = params.document.as_deref() == Some("settings");
+        let described = if of_settings { settings::described() } else { Map::new() };
+        Ok(StateAllResult { documents, described })
     }
 
-    /// Reads a document's file again and answers what holds now. A file that cannot be is left as
-    /// it is, and so is what held before.
+    /// Reads a document's file again and answers what holds now. A damaged file is set aside, one
+    /// with a wrong value is left as it is; what held before stands in both cases.
     pub async fn load(&self, params: &StateDocumentParams) -> Result<StateValue, Error> {
-        let index = self.shared.index(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
         self.in_turn(move |shared| {
-            shared.refresh(index, Reread::Always)?;
-            Ok(StateValue { value: (*shared.value(index)).clone() })
+            shared.refresh(&place, Why::Load)?;
+            let whole = shared.value(&place).unwrap_or_default();
+            Ok(StateValue { value: shared.shown(&place, &whole) })
         })
         .await
     }
 
     /// Answers when all that was asked for before is on disk.
     pub async fn save(&self, params: &StateDocumentParams) -> Result<Empty, Error> {
-        self.shared.index(&params.document, params.workspace.as_deref())?;
+        self.shared.place(&params.document, params.workspace.as_deref())?;
         drop(self.turn.lock().await);
         Ok(Empty {})
     }
 
     /// Answers a document and all its changes from that moment on, none missing and none twice.
-    pub fn subscribe(&self, params: &StateDocumentParams) -> Result<(StateValue, Follow), Error> {
-        let index = self.shared.index(&params.document, params.workspace.as_deref())?;
-        let (value, follow) = Follow::begin(&self.shared, index);
-        Ok((StateValue { value: (*value).clone() }, follow))
+    pub async fn subscribe(
+        &self,
+        params: &StateDocumentParams,
+    ) -> Result<(StateValue, Follow), Error> {
+        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let shared = Arc::clone(&self.shared);
+        let (value, follow) = self
+            .in_turn(move |_| {
+                shared.refresh(&place, Why::Look)?;
+                Ok(Follow::begin(&shared, &place).expect("what has its turn is in memory"))
+            })
+            .await?;
+        Ok((StateValue { value }, follow))
     }
 
     /// The settings of this moment.
@@ -160,9 +194,41 @@ impl Documents {
         self.shared.notices()
     }
 
+    /// The folder that the user's own lie in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder
+    }
+
+    /// The names of all documents that have a file.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        self.shared.kinds.iter().map(|it| it.name).collect()
+    }
+
+    /// Goes up with each change of a document that holds.
+    #[must_use]
+    pub fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
     fn known(&self, name: &str) -> Arc<Value> {
         let index = self.shared.kinds.iter().position(|it| it.name == name);
-        self.shared.value(index.expect("the table has the documents that the daemon itself reads"))
+        let index = index.expect("the table has the documents that the daemon itself reads");
+        self.shared.value(&Place::own(index)).expect("the user's own are always in memory")
+    }
+
+    /// What clients see of a document now, an edit by hand of this moment included.
+    async fn shown(&self, place: &Place) -> Result<Value, Error> {
+        if let Some(whole) = self.shared.fresh(place) {
+            return Ok(self.shared.shown(place, &whole));
+        }
+        let place = place.clone();
+        self.in_turn(move |shared| {
+            shared.refresh(&place, Why::Look)?;
+            Ok(shared.shown(&place, &shared.value(&place).unwrap_or_default()))
+        })
+        .await
     }
 
     /// Does work that touches the disk, one after the other.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use sess_protocol::methods::IfBusy;
 use sess_protocol::things::Mode;
 
@@ -125,6 +125,12 @@ pub const SETTINGS: &[Setting] = &[
         rule: Rule::Rules,
     },
     Setting {
+        name: "credentials.key_command",
+        meaning: "the command that says the passphrase for credentials; without it a file has the key",
+        default: Default::Null,
+        rule: Rule::Text,
+    },
+    Setting {
         name: "store.kind",
         meaning: "where sessions are kept; holds from the next start on",
         default: Default::Text("sqlite"),
@@ -148,6 +154,15 @@ pub const SETTINGS: &[Setting] = &[
 #[must_use]
 pub fn setting(key: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|it| it.name == key)
+}
+
+/// All settings for people: what each means, may be, and is by default.
+pub(super) fn described() -> Map<String, Value> {
+    let entry = |it: &Setting| {
+        let (meaning, default, rule) = (it.meaning, it.default.value(), it.rule.to_string());
+        (it.name.to_owned(), json!({"meaning": meaning, "default": default, "type": rule}))
+    };
+    SETTINGS.iter().map(entry).collect()
 }
 
 impl Setting {
@@ -264,6 +279,12 @@ impl Settings {
         self.value("permission.rules").as_array().cloned().unwrap_or_default()
     }
 
+    /// The command that says the passphrase for credentials.
+    #[must_use]
+    pub fn key_command(&self) -> Option<String> {
+        self.text("credentials.key_command")
+    }
+
     /// Where sessions are kept.
     #[must_use]
     pub fn store_kind(&self) -> String {
@@ -285,8 +306,6 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -40,8 +40,8 @@ fn whole(document: &str) -> StateDocumentParams {
     StateDocumentParams { document: document.into(), workspace: None }
 }
 
-fn get(documents: &Documents, document: &str, key: &str) -> Value {
-    documents.get(&at(document, Some(key))).unwrap().value
+async fn get(documents: &Documents, document: &str, key: &str) -> Value {
+    documents.get(&at(document, Some(key))).await.unwrap().value
 }
 
 async fn set(
@@ -89,14 +89,14 @@ async fn what_is_set_is_on_disk_for_the_owner_only_and_there_after_a_restart() {
     let again = open(&temp);
     assert_eq!(again.settings().model().as_deref(), Some("a/b"));
     assert_eq!(*again.providers(), json!({"a": {"kind": "openai"}}));
-    assert_eq!(again.all(&StateAllParams::default()).unwrap().documents.len(), 2);
+    assert_eq!(again.all(&StateAllParams::default()).await.unwrap().documents.len(), 8);
     assert!(again.notices().is_empty());
 }
 
 #[tokio::test]
 async fn what_is_not_set_is_null_and_its_default_is_read_by_type() {
     let (temp, documents) = start();
-    assert_eq!(get(&documents, "settings", "tasks.max_running"), Value::Null);
+    assert_eq!(get(&documents, "settings", "tasks.max_running").await, Value::Null);
     assert_eq!(documents.settings().tasks_running_max(), 64);
 
     set(&documents, "settings", Some("tasks.max_running"), json!(2)).await.unwrap();
@@ -115,8 +115,8 @@ async fn what_is_not_set_is_null_and_its_default_is_read_by_type() {
 async fn what_is_wrong_is_refused_and_changes_nothing() {
     let (temp, documents) = start();
     let invalid = ErrorKind::InvalidParams;
-    assert_refused(documents.get(&at("setings", None)), ErrorKind::NotFound, "`setings`");
-    let err = documents.get(&at("setings", None)).unwrap_err();
+    assert_refused(documents.get(&at("setings", None)).await, ErrorKind::NotFound, "`setings`");
+    let err = documents.get(&at("setings", None)).await.unwrap_err();
     assert_eq!(err.member("nearest"), Some(&json!("settings")));
     for (document, key, value, words) in [
         ("settings", Some("modle"), json!("a/b"), "is `model` meant"),
@@ -133,11 +133,11 @@ async fn what_is_wrong_is_refused_and_changes_nothing() {
     }
     let many: Map<String, Value> = (0..=KEYS_MAX).map(|it| (it.to_string(), json!({}))).collect();
     assert_refused(set(&documents, "providers", None, many.into()).await, invalid, "4097 keys");
-    assert_refused(documents.get(&at("settings", Some("modle"))), invalid, "`model`");
+    assert_refused(documents.get(&at("settings", Some("modle"))).await, invalid, "`model`");
     assert_refused(documents.delete(at("settings", Some("modle"))).await, invalid, "`model`");
     let mut params = at("settings", None);
-    params.workspace = Some("/w".to_owned());
-    assert_refused(documents.get(&params), ErrorKind::Unsupported, "workspace");
+    params.workspace = Some("w".to_owned());
+    assert_refused(documents.get(&params).await, invalid, "absolute");
     assert!(names(&temp).is_empty());
 }
 
@@ -207,7 +207,7 @@ async fn unknown_keys_written_by_hand_are_kept_and_warned_of() {
     assert_eq!(documents.notices().len(), 2);
     set(&documents, "settings", Some("mode"), json!("plan")).await.unwrap();
     assert_eq!(on_disk(&temp, "settings"), json!({"modle": "a/b", "my": 1, "mode": "plan"}));
-    assert_eq!(get(&documents, "settings", "my"), json!(1));
+    assert_eq!(get(&documents, "settings", "my").await, json!(1));
     documents.delete(at("settings", Some("my"))).await.unwrap();
     assert_eq!(on_disk(&temp, "settings"), json!({"modle": "a/b", "mode": "plan"}));
 }
@@ -231,27 +231,81 @@ async fn an_edit_by_hand_is_taken_over_before_the_next_change_and_by_load() {
 }
 
 #[tokio::test]
-async fn an_edit_that_cannot_be_read_is_never_written_over() {
+async fn a_wrong_value_written_by_hand_is_left_to_its_writer() {
     let (temp, documents) = start();
     let path = temp.path().join("settings.json");
     set(&documents, "settings", Some("mode"), json!("plan")).await.unwrap();
-    for (text, kind) in
-        [("{half", ErrorKind::Storage), (r#"{"mode": 1}"#, ErrorKind::InvalidParams)]
-    {
-        fs::write(&path, text).unwrap();
-        assert_refused(documents.load(&whole("settings")).await, kind, "settings.json");
-        let changed = set(&documents, "settings", Some("theme"), json!("x")).await;
-        assert_refused(changed, kind, "settings.json");
-        assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        assert_eq!(documents.get(&at("settings", None)).unwrap().value, json!({"mode": "plan"}));
+    let text = r#"{"mode": 1}"#;
+    fs::write(&path, text).unwrap();
+    let kind = ErrorKind::InvalidParams;
+    assert_refused(documents.load(&whole("settings")).await, kind, "settings.json");
+    let changed = set(&documents, "settings", Some("theme"), json!("x")).await;
+    assert_refused(changed, kind, "settings.json");
+    assert_eq!(get(&documents, "settings", "mode").await, json!("plan"));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert!(documents.notices()[0].message.contains("what held before stands"));
+}
+
+#[tokio::test]
+async fn a_file_damaged_by_hand_is_set_aside_and_what_held_before_stands() {
+    for by_load in [true, false] {
+        let (temp, documents) = start();
+        set(&documents, "settings", Some("mode"), json!("plan")).await.unwrap();
+        fs::write(temp.path().join("settings.json"), "{half").unwrap();
+
+        // Looking alone changes no file.
+        assert_eq!(get(&documents, "settings", "mode").await, json!("plan"));
+        assert_eq!(names(&temp), ["settings.json"]);
+        let theme = ("settings", Some("theme"), json!("x"));
+        let refused = match by_load {
+            true => documents.load(&whole("settings")).await.map(|it| it.value),
+            false => set(&documents, theme.0, theme.1, theme.2.clone()).await,
+        };
+        assert_refused(refused, ErrorKind::Storage, "settings.json.damaged-");
+
+        let [_, kept] = names(&temp).try_into().unwrap();
+        assert_eq!(fs::read_to_string(temp.path().join(kept)).unwrap(), "{half");
+        assert_eq!(on_disk(&temp, "settings"), json!({"mode": "plan"}));
+        set(&documents, theme.0, theme.1, theme.2).await.unwrap();
+        assert_eq!(on_disk(&temp, "settings"), json!({"mode": "plan", "theme": "x"}));
     }
+}
+
+#[tokio::test]
+async fn an_edit_by_hand_is_seen_by_the_next_who_reads() {
+    let (temp, documents) = start();
+    set(&documents, "settings", Some("mode"), json!("plan")).await.unwrap();
+    fs::write(temp.path().join("settings.json"), r#"{"mode": "full"}"#).unwrap();
+    assert_eq!(get(&documents, "settings", "mode").await, json!("full"));
+}
+
+#[tokio::test]
+async fn a_workspace_has_documents_of_its_own() {
+    let (temp, documents) = start();
+    let theme = |workspace: Option<&str>, value: &str| StateSetParams {
+        document: "settings".into(),
+        key: Some("theme".into()),
+        value: value.into(),
+        workspace: workspace.map(Into::into),
+    };
+    documents.set(theme(None, "mine")).await.unwrap();
+    for path in ["/a/w", "/b/w"] {
+        documents.set(theme(Some(path), path)).await.unwrap();
+    }
+    let again = open(&temp);
+    for (workspace, value) in [(None, "mine"), (Some("/a/w"), "/a/w"), (Some("/b/w"), "/b/w")] {
+        let mut params = at("settings", Some("theme"));
+        params.workspace = workspace.map(Into::into);
+        assert_eq!(again.get(&params).await.unwrap().value, json!(value));
+    }
+    assert_eq!(fs::read_dir(temp.path().join("workspaces")).unwrap().count(), 2);
 }
 
 #[tokio::test]
 async fn a_follower_hears_each_change_and_a_slow_one_the_whole() {
     let (temp, documents) = start();
     set(&documents, "settings", Some("mode"), json!("plan")).await.unwrap();
-    let (value, mut follow) = documents.subscribe(&whole("settings")).unwrap();
+    let (value, mut follow) = documents.subscribe(&whole("settings")).await.unwrap();
     assert_eq!(value.value, json!({"mode": "plan"}));
 
     set(&documents, "providers", Some("a"), json!({})).await.unwrap();
@@ -296,7 +350,7 @@ async fn changes_at_once_are_all_kept_also_of_those_who_left() {
     assert_eq!(on_disk(&temp, "providers").as_object().unwrap().len(), 32);
 
     // Polled once, it has its turn and its work is begun; then nobody waits for it.
-    let (_, mut follow) = documents.subscribe(&whole("providers")).unwrap();
+    let (_, mut follow) = documents.subscribe(&whole("providers")).await.unwrap();
     let asked = set(&documents, "providers", Some("left"), json!({}));
     drop(asked.now_or_never());
     assert_eq!(follow.next().await.key.as_deref(), Some("left"));

@@ -99,7 +99,7 @@ impl<R: ReadEnd> Reading<R> {
                 Ok(Got::NoRoom(kept)) => no_room(&kept),
                 Ok(Got::End) | Err(_) => return,
             };
-            self.say(error_line(bad.id.as_ref(), &bad.error)).await;
+            self.say(refusal(bad.id.as_ref(), &bad.error)).await;
         }
     }
 
@@ -116,7 +116,7 @@ impl<R: ReadEnd> Reading<R> {
             let error = Error::new(Kind::Overloaded, message)
                 .with("limit", REQUESTS_MAX)
                 .with("retry_after_ms", RETRY_MS);
-            return self.say(error_line(Some(&id), &error)).await;
+            return self.say(refusal(Some(&id), &error)).await;
         };
         match self.router.route(&self.client, request).await {
             Ok(Work::Later(work)) => {
@@ -128,9 +128,24 @@ impl<R: ReadEnd> Reading<R> {
                     drop(place);
                 });
             }
+            Ok(Work::LaterAndOn(work)) => {
+                let out = self.client.out.clone();
+                let router = self.router.clone();
+                self.router.shared().tracker.spawn(async move {
+                    let (outcome, on) = match guarded(&router, work).await {
+                        Ok((result, on)) => (Ok(result), Some(on)),
+                        Err(error) => (Err(error), None),
+                    };
+                    let _ = out.send(Line::Own(answer_line(&id, outcome))).await;
+                    drop(place);
+                    if let Some(on) = on {
+                        on.await;
+                    }
+                });
+            }
             Ok(Work::Done(result)) => self.say(result_line(&id, &result)).await,
             Ok(Work::Follow(follow)) => follow.begin(&self.router, &self.client, id, place).await,
-            Err(error) => self.say(error_line(Some(&id), &error)).await,
+            Err(error) => self.say(refusal(Some(&id), &error)).await,
         }
     }
 
@@ -157,19 +172,24 @@ impl<R: ReadEnd> Reading<R> {
 }
 
 /// Does the work; a panic in it is one request's answer, not the daemon's end.
-async fn guarded(
+async fn guarded<T>(
     router: &Router,
-    work: futures_util::future::BoxFuture<'static, Outcome>,
-) -> Outcome {
+    work: futures_util::future::BoxFuture<'static, Result<T, Error>>,
+) -> Result<T, Error> {
     use futures_util::FutureExt;
     let caught = std::panic::AssertUnwindSafe(work).catch_unwind().await;
     caught.unwrap_or_else(|_| Err(router.shared().bug("a request broke")))
 }
 
+/// An error repeats what was asked for, and may repeat a secret with it.
+fn refusal(id: Option<&sess_protocol::envelope::Id>, error: &Error) -> String {
+    crate::redact::text(&error_line(id, error)).into_owned()
+}
+
 fn answer_line(id: &sess_protocol::envelope::Id, outcome: Outcome) -> String {
     match outcome {
         Ok(result) => result_line(id, &result),
-        Err(error) => error_line(Some(id), &error),
+        Err(error) => refusal(Some(id), &error),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod connection;
 mod find;
 pub mod follow;
 mod handlers;
+mod index;
 mod lines;
 mod out;
 mod overview;

@@ -24,9 +24,14 @@ pub enum Work {
     Done(String),
     /// Something that may wait, while what was sent after it goes on.
     Later(BoxFuture<'static, Outcome>),
+    /// The same; behind its answer something goes on being told.
+    LaterAndOn(BoxFuture<'static, Result<Begun, Error>>),
     /// Its answer is the first line of a follow.
     Follow(FollowAsk),
 }
+
+/// An answer, and what is told behind it, from then on.
+pub type Begun = (String, BoxFuture<'static, ()>);
 
 /// What a handler gives back.
 pub type Routed = Result<Work, Error>;

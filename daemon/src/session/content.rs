@@ -50,7 +50,7 @@ pub(super) fn all_blocks_of(content: Content) -> Result<Vec<Block>, Error> {
     Ok(blocks)
 }
 
-/// Puts texts over the limit apart: what stays of each is its beginning.
+/// Takes secrets out, and puts texts over the limit apart: what stays of each is its beginning.
 pub fn put_apart(blocks: &mut [Block]) -> Vec<NewBlob> {
     let mut blobs = Vec::new();
     for block in blocks {
@@ -58,6 +58,9 @@ pub fn put_apart(blocks: &mut [Block]) -> Vec<NewBlob> {
         else {
             continue;
         };
+        if let std::borrow::Cow::Owned(clean) = crate::redact::text(text) {
+            *text = clean;
+        }
         if text.len() <= TEXT_INLINE_BYTES_MAX || blob.is_some() {
             continue;
         }

@@ -209,6 +209,9 @@ impl Actor {
         by: Option<&By>,
     ) -> With {
         let run = self.run.as_mut().expect("a task that ends is at work");
+        let mut rest = Vec::new();
+        run.writing.flush(&mut rest);
+        self.followers.tell_deltas(&rest);
         let (mut answer, blobs) = answer_of(&run.writing, finish);
         answer.asked |= run.begun;
         change.end(run.task, ending.clone(), answer, by);

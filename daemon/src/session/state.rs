@@ -238,13 +238,16 @@ impl Change {
     /// Adds what happened, and takes it in.
     pub fn push(&mut self, fact: impl Into<Fact>, by: Option<&By>, task: Option<TaskId>) {
         let fact = fact.into();
+        let mut data = fact.data();
+        // The one place where events are made: what is a secret gets no further.
+        crate::redact::members(&mut data);
         let event = Event {
             seq: self.next_seq(),
             at: self.now,
             by: by.cloned(),
             task,
             kind: fact.kind().to_owned(),
-            data: fact.data(),
+            data,
         };
         self.state.view.apply(&event);
         self.state.forget();

@@ -5,6 +5,7 @@ use sess_protocol::live::{Delta, DeltaKind, Live, LiveBlock, LiveBlockType};
 use sess_protocol::things::Block;
 
 use crate::model::Piece;
+use crate::redact::Pieces;
 use crate::store::{PartialPiece, PartialText};
 
 /// An answer that is being written.
@@ -22,6 +23,8 @@ pub struct Writing {
 struct Part {
     reasoning: bool,
     text: String,
+    /// What came, and may be the begin of a secret.
+    held: Pieces,
     /// Bytes of the text that are kept on disk.
     kept: usize,
 }
@@ -56,25 +59,43 @@ impl Writing {
             return;
         }
         if self.blocks.last().is_none_or(|it| it.reasoning != reasoning) {
-            self.blocks.push(Part { reasoning, text: String::new(), kept: 0 });
+            self.flush(deltas);
+            let (text, held) = (String::new(), Pieces::default());
+            self.blocks.push(Part { reasoning, text, held, kept: 0 });
+        }
+        let part = self.blocks.last_mut().expect("it was just pushed");
+        let new = part.held.take(new);
+        self.add(new, deltas);
+    }
+
+    /// Takes in what was held back: nothing more comes that could decide what it is.
+    pub fn flush(&mut self, deltas: &mut Vec<Delta>) {
+        let rest = self.blocks.last_mut().map(|it| it.held.end());
+        self.add(rest.unwrap_or_default(), deltas);
+    }
+
+    /// Adds to the last block.
+    fn add(&mut self, new: String, deltas: &mut Vec<Delta>) {
+        if new.is_empty() {
+            return;
         }
         let place = self.blocks.len() - 1;
         let part = &mut self.blocks[place];
         let offset = part.text.len() as u64;
-        part.text.push_str(new);
+        part.text.push_str(&new);
         match deltas.last_mut() {
-            Some(last) if last.block == Some(place as u64) => last.text.push_str(new),
+            Some(last) if last.block == Some(place as u64) => last.text.push_str(&new),
             _ => deltas.push(Delta {
                 session: self.session,
                 task: self.task,
                 message: Some(self.message),
                 block: Some(place as u64),
                 tool_call: None,
-                kind: if reasoning { DeltaKind::Reasoning } else { DeltaKind::Text },
+                kind: if part.reasoning { DeltaKind::Reasoning } else { DeltaKind::Text },
                 offset,
                 id: None,
                 name: None,
-                text: new.clone(),
+                text: new,
             }),
         }
     }

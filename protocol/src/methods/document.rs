@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct StateParams {
-    /// The document: `settings` or `providers`.
+    /// The document, as `settings`.
     pub document: String,
     /// One key of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,4 +74,7 @@ pub struct StateValue {
 pub struct StateAllResult {
     /// The documents by name.
     pub documents: Map<String, Value>,
+    /// Where `settings` alone was asked for: each setting there is, with `meaning`, `default` and `type`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub described: Map<String, Value>,
 }

@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 26] = [
+pub(super) const SABOTAGES: [Sabotage; 29] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -119,8 +119,12 @@ pub(super) const SABOTAGES: [Sabotage; 26] = [
     broken("blind_send", &[socket(&["providers::"])]),
     // Damage is seen.
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
+    broken("document_in_place", &[socket(&["documents::a_kill"])]),
+    // Secrets stay where they are.
+    broken("no_redaction", &[socket(&["secrets::a_canary"])]),
     // One daemon, one user.
     broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),
+    broken("closed_handover", &[socket(&["handover::"])]),
     broken("no_uid_check", &[socket(&["socket::another_user"])]),
 ];
 

@@ -1,23 +1,55 @@
 //! `state/*`: documents.
 
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::json;
 use sess_protocol::envelope::notification_line;
+use sess_protocol::error::{Error, Kind};
 use sess_protocol::methods as m;
 use sess_protocol::methods::StateDocumentParams;
 
-use super::super::out::Line;
+use super::super::find::workspace_path;
+use super::super::index;
+use super::super::out::{Line, Out};
+use super::super::params::plain_limit;
 use super::super::router::{Call, Routed, Work, json_of, later};
+use crate::documents::{Follow, SESSIONS};
+use crate::shared::Shared;
 
 pub(in crate::server) fn get(call: Call<'_, m::StateGet>) -> Routed {
-    call.router.documents().get(&call.params).map(|it| Work::Done(json_of(&it)))
+    let (router, mut params) = (call.router.clone(), call.params);
+    later(async move {
+        params.workspace = workspace_path(params.workspace).await;
+        if params.document == SESSIONS {
+            return index::get(router.shared(), params.key, params.workspace).await;
+        }
+        Ok(json_of(&router.documents().get(&params).await?))
+    })
 }
 
 pub(in crate::server) fn all(call: Call<'_, m::StateAll>) -> Routed {
-    call.router.documents().all(&call.params).map(|it| Work::Done(json_of(&it)))
+    let (router, mut params) = (call.router.clone(), call.params);
+    later(async move {
+        params.workspace = workspace_path(params.workspace).await;
+        if params.document.as_deref() == Some(SESSIONS) {
+            let index = index::whole(router.shared(), params.workspace).await?;
+            return Ok(json!({"documents": {SESSIONS: index}}).to_string());
+        }
+        let mut all = router.documents().all(&params).await?;
+        if params.document.is_none() {
+            let index = index::whole(router.shared(), params.workspace).await?;
+            all.documents.insert(SESSIONS.to_owned(), index);
+        }
+        Ok(json_of(&all))
+    })
 }
 
 pub(in crate::server) fn set(call: Call<'_, m::StateSet>) -> Routed {
-    let (router, params) = (call.router.clone(), call.params);
+    let (router, mut params) = (call.router.clone(), call.params);
+    may_change(&params.document)?;
     later(async move {
+        params.workspace = workspace_path(params.workspace).await;
         let value = router.documents().set(params).await?;
         router.shared().take_settings(router.documents());
         Ok(json_of(&value))
@@ -25,8 +57,10 @@ pub(in crate::server) fn set(call: Call<'_, m::StateSet>) -> Routed {
 }
 
 pub(in crate::server) fn delete(call: Call<'_, m::StateDelete>) -> Routed {
-    let (router, params) = (call.router.clone(), call.params);
+    let (router, mut params) = (call.router.clone(), call.params);
+    may_change(&params.document)?;
     later(async move {
+        params.workspace = workspace_path(params.workspace).await;
         let empty = router.documents().delete(params).await?;
         router.shared().take_settings(router.documents());
         Ok(json_of(&empty))
@@ -34,8 +68,12 @@ pub(in crate::server) fn delete(call: Call<'_, m::StateDelete>) -> Routed {
 }
 
 pub(in crate::server) fn load(call: Call<'_, m::StateLoad>) -> Routed {
-    let (router, params) = (call.router.clone(), call.params);
+    let (router, mut params) = (call.router.clone(), call.params);
     later(async move {
+        params.workspace = workspace_path(params.workspace).await;
+        if params.document == SESSIONS {
+            return index::get(router.shared(), None, params.workspace).await;
+        }
         let value = router.documents().load(&params).await?;
         router.shared().take_settings(router.documents());
         Ok(json_of(&value))
@@ -43,14 +81,20 @@ pub(in crate::server) fn load(call: Call<'_, m::StateLoad>) -> Routed {
 }
 
 pub(in crate::server) fn save(call: Call<'_, m::StateSave>) -> Routed {
-    let (router, params) = (call.router.clone(), call.params);
-    later(async move { Ok(json_of(&router.documents().save(&params).await?)) })
+    let (router, mut params) = (call.router.clone(), call.params);
+    later(async move {
+        if params.document == SESSIONS {
+            return Ok("{}".to_owned());
+        }
+        params.workspace = workspace_path(params.workspace).await;
+        Ok(json_of(&router.documents().save(&params).await?))
+    })
 }
 
 pub(in crate::server) fn reload(call: Call<'_, m::DaemonReload>) -> Routed {
     let router = call.router.clone();
     later(async move {
-        for document in ["settings", "providers"] {
+        for document in router.documents().names() {
             let params = StateDocumentParams { document: document.to_owned(), workspace: None };
             router.documents().load(&params).await?;
         }
@@ -60,25 +104,42 @@ pub(in crate::server) fn reload(call: Call<'_, m::DaemonReload>) -> Routed {
 }
 
 pub(in crate::server) fn follow(call: Call<'_, m::StateFollow>) -> Routed {
-    let (value, mut changes) = call.router.documents().subscribe(&call.params)?;
+    let (router, mut params) = (call.router.clone(), call.params);
     let out = call.client.out.clone();
-    let shared = call.shared();
-    let stop = call.shared();
-    shared.tracker.spawn(async move {
-        let mut send = async || {
-            loop {
-                let params = json_of(&*changes.next().await);
-                let line = notification_line("state", &params);
-                if out.send(Line::Own(line)).await.is_none() {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = send() => {}
-            () = out.closed() => {}
-            () = stop.stop.finished() => {}
+    Ok(Work::LaterAndOn(Box::pin(async move {
+        params.workspace = workspace_path(params.workspace).await;
+        if params.document == SESSIONS {
+            return index::follow(router.shared(), out, params.workspace).await;
         }
-    });
-    Ok(Work::Done(json_of(&value)))
+        let (value, changes) = router.documents().subscribe(&params).await?;
+        let on: BoxFuture<'static, ()> = Box::pin(tell(Arc::clone(router.shared()), out, changes));
+        Ok((json_of(&value), on))
+    })))
+}
+
+/// Tells a client of each change, until one of the two ends.
+async fn tell(shared: Arc<Shared>, out: Out, mut changes: Follow) {
+    let mut send = async || {
+        loop {
+            let params = json_of(&*changes.next().await);
+            let line = notification_line("state", &params);
+            if out.send(Line::Own(line)).await.is_none() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = send() => {}
+        () = out.closed() => {}
+        () = shared.stop.finished() => {}
+    }
+}
+
+/// Refuses a change of what the daemon makes itself.
+fn may_change(document: &str) -> Result<(), Error> {
+    if document == SESSIONS {
+        let message = "`sessions` is made by the daemon; use the methods `session/...`";
+        return Err(Error::new(Kind::Denied, message));
+    }
+    Ok(())
 }

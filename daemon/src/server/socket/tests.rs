@@ -19,6 +19,7 @@ fn config(folder: &Path) -> Config {
         socket: folder.join("run/sess.sock"),
         data_dir: folder.join("data"),
         state_dir: folder.join("state"),
+        credentials_dir: None,
         log_filter: "info".to_owned(),
         socket_passed: false,
         notify_socket: None,
