@@ -2,19 +2,26 @@
 
 mod ages;
 mod answer;
+mod ask;
 mod attach;
 mod chat;
 mod daemon;
+mod events;
+mod exchange;
 mod output;
+mod reports;
 mod rpc;
 mod sessions;
+mod since;
 mod table;
+mod tasks;
 mod transcript;
 
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use sess_client::{Caller, Dial, socket};
+use sess_protocol::methods::InitializeResult;
 
 use output::{Output, Stop};
 
@@ -82,6 +89,14 @@ enum Command {
         /// The session or the task; else the active session.
         what: Option<String>,
     },
+    /// Wait until a task or all work of a session is done, and print the last answer.
+    Wait {
+        /// The session or the task; else the active session.
+        what: Option<String>,
+        /// Give up after so many seconds; the work goes on.
+        #[arg(short, long)]
+        timeout: Option<u64>,
+    },
     /// Give a session another title.
     Rename {
         /// The session: its id, or at least 4 digits of it.
@@ -98,6 +113,18 @@ enum Command {
         #[arg(short, long)]
         force: bool,
     },
+    /// Remove sessions in which nothing was said, or that are old.
+    Clean(sessions::CleanArguments),
+    /// Write a session down as a file.
+    Export(exchange::ExportArguments),
+    /// Take a session from a file that `export` wrote.
+    Import(exchange::ImportArguments),
+    /// Show the events of a session, newest last.
+    Events(events::EventsArguments),
+    /// Show what was used: calls, tokens, money.
+    Usage(reports::UsageArguments),
+    /// List the models, and say which can be asked.
+    Models,
     /// Say how the daemon is.
     Status,
     /// Start, stop or look at the daemon.
@@ -176,9 +203,16 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Show { session, limit } => sessions::show(output, session, limit).await,
         Command::Resume { session, limit } => sessions::resume(output, session, limit).await,
         Command::Attach { session, limit } => attach::run(output, &session, limit).await,
-        Command::Cancel { what } => sessions::cancel(output, what).await,
+        Command::Cancel { what } => tasks::cancel(output, what).await,
+        Command::Wait { what, timeout } => tasks::wait(output, what, timeout).await,
         Command::Rename { session, title } => sessions::rename(output, session, title).await,
         Command::Rm { sessions, force } => sessions::remove(output, sessions, force).await,
+        Command::Clean(arguments) => sessions::clean(output, arguments).await,
+        Command::Export(arguments) => exchange::export(output, arguments).await,
+        Command::Import(arguments) => exchange::import(output, arguments).await,
+        Command::Events(arguments) => events::run(output, arguments).await,
+        Command::Usage(arguments) => reports::usage(output, arguments).await,
+        Command::Models => reports::models(output).await,
         Command::Status => daemon::status(output).await,
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,
         Command::Daemon(DaemonCommand::Stop { now }) => daemon::stop(output, now).await,
@@ -193,7 +227,19 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
 /// How the daemon is reached from here; started when none runs.
 fn dial() -> Result<Dial, Stop> {
     let path = socket::path()?;
-    Ok(Dial { path, client: CLIENT.to_owned(), workspace: None, start: true })
+    Ok(Dial { path, client: CLIENT.to_owned(), workspace: None, start: true, greet: Some(greet) })
+}
+
+/// Says once when the daemon is of another version than this program.
+fn greet(welcome: &InitializeResult) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let (theirs, ours) = (&welcome.daemon.version, env!("CARGO_PKG_VERSION"));
+    if theirs != ours {
+        SAID.call_once(|| {
+            output::note(&format!("the daemon is sessd {theirs}, this is sess {ours}"));
+            output::note_hint("run `sess daemon restart` so that both are of one version");
+        });
+    }
 }
 
 /// The same for commands that mean the session of this folder.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::value::RawValue;
 use sess_client::{CallError, Failure, FollowError, OpenError, visible};
+use sess_protocol::error::Kind;
 
 /// Refused or failed.
 const EXIT_FAILED: u8 = 1;
@@ -59,6 +60,12 @@ impl Stop {
 
 impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
+        // The commands call no method that is not in the manual: a daemon without it is older.
+        if failure.kind() == Some(Kind::UnknownMethod) {
+            return Self::failed(failure).hint(
+                "the daemon is older than this `sess`: update `sessd`, then `sess daemon restart`",
+            );
+        }
         let code = if failure.is_unreachable() { EXIT_UNREACHABLE } else { EXIT_FAILED };
         Self::Failed { message: failure.to_string(), hint: failure.hint(), code }
     }

@@ -23,6 +23,12 @@ pub(crate) fn word<'a>(members: &'a Members, name: &str) -> &'a str {
     members.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
+/// A word of the protocol as it is written there.
+pub(crate) fn wire_word(word: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(word).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
 /// Prints a message with its heading.
 pub(crate) async fn message(
     output: &mut Output,
