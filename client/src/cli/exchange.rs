@@ -43,6 +43,11 @@ pub(crate) struct ExportArguments {
     force: bool,
 }
 
+/// A session to a file, written down as the file's name ends.
+pub(crate) fn to_file(session: String, file: PathBuf) -> ExportArguments {
+    ExportArguments { session, format: None, output: Some(file), force: false }
+}
+
 pub(crate) async fn export(output: &mut Output, arguments: ExportArguments) -> Result<(), Stop> {
     let mut caller = caller()?;
     let format = arguments.format.unwrap_or_else(|| format_of(arguments.output.as_deref()));

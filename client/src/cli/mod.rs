@@ -4,6 +4,7 @@ mod ages;
 mod answer;
 mod ask;
 mod attach;
+mod attachments;
 mod chat;
 mod daemon;
 mod events;
@@ -13,13 +14,15 @@ mod reports;
 mod rpc;
 mod sessions;
 mod since;
+mod stop;
 mod table;
+mod talk;
 mod tasks;
 mod transcript;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use sess_client::{Caller, Dial, socket};
 use sess_protocol::methods::InitializeResult;
 
@@ -42,7 +45,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Say something and stream the answer; in a new session unless -s or -c is given.
-    Chat(ChatArguments),
+    Chat(chat::ChatArguments),
     /// Make a session.
     New {
         /// Its title; else the first thing said will be it.
@@ -137,21 +140,6 @@ enum Command {
         /// Its params as a JSON object; - reads them from stdin.
         params: Option<String>,
     },
-}
-
-#[derive(Debug, Args)]
-struct ChatArguments {
-    /// What to say; - or nothing reads it from stdin.
-    text: Option<String>,
-    /// In this session: its id, or at least 4 digits of it.
-    #[arg(short, long, conflicts_with = "continue")]
-    session: Option<String>,
-    /// In the active session.
-    #[arg(short, long)]
-    r#continue: bool,
-    /// Ask this model, as provider/name.
-    #[arg(short, long)]
-    model: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,6 +45,11 @@ pub(crate) struct UsageArguments {
     since: Option<String>,
 }
 
+/// The usage of one session by its models.
+pub(crate) fn of_session(session: String) -> UsageArguments {
+    UsageArguments { session: Some(session), by: By::Model, since: None }
+}
+
 pub(crate) async fn usage(output: &mut Output, arguments: UsageArguments) -> Result<(), Stop> {
     let since = arguments.since.as_deref().map(since::moment).transpose()?;
     let params = members([

@@ -142,7 +142,7 @@ pub(crate) async fn show(output: &mut Output, session: String, limit: u32) -> Re
         note(&format!("older messages are not shown; `sess show {session} -n {}`", count * 10));
     }
     for message in pages.iter().rev().flatten().filter_map(Value::as_object) {
-        transcript::message(output, &mut caller, message).await?;
+        transcript::message(output, &mut caller, message, false).await?;
     }
     Ok(())
 }
@@ -153,18 +153,7 @@ pub(crate) async fn resume(
     limit: u32,
 ) -> Result<(), Stop> {
     let mut caller = Caller::new(dial_here()?);
-    let workspace = if session.is_some() { None } else { caller.dial().workspace.clone() };
-    let named = session.is_some();
-    let mut params =
-        SessionResumeParams { session, workspace, messages: Some(limit), ..Default::default() };
-    let mut resumed = call_resume(&mut caller, &params).await;
-    // Nothing was ever said in this folder: the latest of all is the next best.
-    if !named && resumed.as_ref().is_err_and(|it| it.kind() == Some(Kind::NotFound)) {
-        params.workspace = None;
-        let mut everywhere = super::caller()?;
-        resumed = call_resume(&mut everywhere, &params).await;
-    }
-    let raw = resumed?;
+    let raw = resumed(&mut caller, session, limit).await?;
     if output.json {
         return output.result(&raw);
     }
@@ -175,7 +164,7 @@ pub(crate) async fn resume(
     note(&format!("session {id} · {} · {}", word(session, "title"), word(session, "model")));
     let messages = view.get("messages").and_then(Value::as_array);
     for message in messages.into_iter().flatten().filter_map(Value::as_object) {
-        transcript::message(output, &mut caller, message).await?;
+        transcript::message(output, &mut caller, message, false).await?;
     }
     output.flush()?;
     if session.get("running").is_some_and(Value::is_string) {
@@ -184,6 +173,37 @@ pub(crate) async fn resume(
         note("it is the active session; go on with `sess chat -c \"..\"`");
     }
     Ok(())
+}
+
+/// The session that is meant by a name, or the latest here.
+async fn resumed(
+    caller: &mut Caller,
+    session: Option<String>,
+    limit: u32,
+) -> Result<Box<RawValue>, Stop> {
+    let workspace = if session.is_some() { None } else { caller.dial().workspace.clone() };
+    let named = session.is_some();
+    let mut params =
+        SessionResumeParams { session, workspace, messages: Some(limit), ..Default::default() };
+    let mut resumed = call_resume(caller, &params).await;
+    // Nothing was ever said in this folder: the latest of all is the next best.
+    if !named && resumed.as_ref().is_err_and(|it| it.kind() == Some(Kind::NotFound)) {
+        params.workspace = None;
+        let mut everywhere = super::caller()?;
+        resumed = call_resume(&mut everywhere, &params).await;
+    }
+    Ok(resumed?)
+}
+
+/// The same, as the session's id.
+pub(crate) async fn call_resume_here(
+    caller: &mut Caller,
+    session: Option<String>,
+) -> Result<String, Stop> {
+    let raw = resumed(caller, session, 0).await?;
+    let view = object(SessionResume::NAME, &raw)?;
+    let session = view.get("session").and_then(Value::as_object);
+    Ok(session.map_or("", |it| word(it, "id")).to_owned())
 }
 
 async fn call_resume(
