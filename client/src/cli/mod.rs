@@ -6,9 +6,11 @@ mod ask;
 mod attach;
 mod attachments;
 mod chat;
+mod complete;
 mod daemon;
 mod events;
 mod exchange;
+mod man;
 mod output;
 mod reports;
 mod rpc;
@@ -22,7 +24,7 @@ mod transcript;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use sess_client::{Caller, Dial, socket};
 use sess_protocol::methods::InitializeResult;
 
@@ -133,6 +135,25 @@ enum Command {
     /// Start, stop or look at the daemon.
     #[command(subcommand)]
     Daemon(DaemonCommand),
+    /// Print what teaches a shell to complete `sess`, with live ids and models.
+    Completions {
+        /// The shell.
+        shell: complete::Shell,
+    },
+    /// Print a page of the manual, as in: sess man chat | man -l -
+    Man {
+        /// The command; else the page of sess itself.
+        command: Option<String>,
+        /// Write all pages into this folder.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        dir: Option<std::path::PathBuf>,
+    },
+    /// What the shells call.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Call any method of the protocol.
     Rpc {
         /// The method, as session/list.
@@ -207,6 +228,15 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Daemon(DaemonCommand::Restart) => daemon::restart(output).await,
         Command::Daemon(DaemonCommand::Logs { follow, lines }) => {
             daemon::logs(output, follow, lines).await
+        }
+        Command::Completions { shell } => complete::script(output, shell),
+        Command::Man { command, dir } => {
+            man::run(output, Arguments::command(), command.as_deref(), dir.as_deref())
+        }
+        Command::Complete { words } => {
+            let mut table = Arguments::command();
+            table.build();
+            complete::run(output, &table, &words).await
         }
         Command::Rpc { method, params } => rpc::run(output, &method, params).await,
     }

@@ -39,11 +39,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("help", "", "show this"),
     command("new", "", "begin a new session with the next text"),
     command("ls", "", "list the sessions, latest first"),
-    command(
-        "resume",
-        "[SESSION]",
-        "go on in another session, else in the latest here",
-    ),
+    command("resume", "[SESSION]", "go on in another session, else in the latest here"),
     command("show", "[N]", "show the newest messages of this session"),
     command("model", "[NAME]", "ask another model from now on; without a name list them"),
     command("rename", "TITLE", "give this session another title"),
