@@ -11,7 +11,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
 use rustyline::{
     Cmd, ConditionalEventHandler, Editor, Event, EventContext, EventHandler, ExternalPrinter,
-    KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    KeyCode, KeyEvent, Modifiers, RepeatCount,
 };
 use tokio::sync::mpsc;
 
@@ -22,6 +22,9 @@ use crate::cli::output::Stop;
 const HISTORY_LINES_MAX: usize = 1_000;
 /// Signs of a line that is kept for the next time.
 const HISTORY_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Lines of one text that end with a backslash.
+const CONTINUED_MAX: usize = 1_000;
 
 /// How the editing of a line ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ struct Ask {
 struct Pressed {
     elsewhere: bool,
     on_empty: bool,
+    /// Where enter was pressed behind a backslash: so many bytes stood before it.
+    goes_on: Vec<usize>,
 }
 
 /// The other end of the editor's thread.
@@ -115,7 +120,10 @@ fn editor(
     editor.set_completion_type(rustyline::CompletionType::List);
     let handler = |it: Box<dyn ConditionalEventHandler>| EventHandler::Conditional(it);
     editor.bind_sequence(KeyEvent::ctrl('c'), handler(Box::new(OnInterrupt(Arc::clone(pressed)))));
-    editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::NONE), handler(Box::new(OnEnter)));
+    editor.bind_sequence(
+        KeyEvent(KeyCode::Enter, Modifiers::NONE),
+        handler(Box::new(OnEnter(Arc::clone(pressed)))),
+    );
     editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
     editor.bind_sequence(
         Event::KeySeq(vec![KeyEvent::ctrl('x'), KeyEvent::ctrl('e')]),
@@ -127,11 +135,25 @@ fn editor(
 fn ended(line: rustyline::Result<String>, pressed: &Mutex<Pressed>) -> Typed {
     let pressed = std::mem::take(&mut *pressed.lock().unwrap_or_else(PoisonError::into_inner));
     match line {
-        Ok(text) if pressed.elsewhere => Typed::Elsewhere(text),
-        Ok(text) => Typed::Text(text),
+        Ok(text) if pressed.elsewhere => Typed::Elsewhere(joined(text, pressed.goes_on)),
+        Ok(text) => Typed::Text(joined(text, pressed.goes_on)),
         Err(ReadlineError::Interrupted) => Typed::Interrupt { empty: pressed.on_empty },
         Err(_) => Typed::End,
     }
+}
+
+/// A text without the backslashes that only said that it goes on. Those that were pasted stay.
+fn joined(mut text: String, mut goes_on: Vec<usize>) -> String {
+    goes_on.sort_unstable();
+    goes_on.dedup();
+    for end in goes_on.into_iter().rev() {
+        // What was changed later may not stand there any more.
+        let begin = end.saturating_sub(1);
+        if text.get(begin..=end) == Some("\\\n") {
+            text.remove(begin);
+        }
+    }
+    text
 }
 
 /// Keeps a line for the next time, also when the program is killed.
@@ -154,14 +176,17 @@ impl ConditionalEventHandler for OnInterrupt {
     }
 }
 
-/// Enter behind a backslash goes on in the next line. Here and not when the text is read, so that a
-/// text that was pasted keeps its backslashes.
-struct OnEnter;
+/// Enter behind a backslash goes on in the next line.
+struct OnEnter(Arc<Mutex<Pressed>>);
 
 impl ConditionalEventHandler for OnEnter {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, line: &EventContext) -> Option<Cmd> {
         let goes_on = line.pos() == line.line().len() && line.line().ends_with('\\');
-        goes_on.then(|| Cmd::Replace(Movement::BackwardChar(1), Some("\n".to_owned())))
+        let mut pressed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (goes_on && pressed.goes_on.len() < CONTINUED_MAX).then(|| {
+            pressed.goes_on.push(line.pos());
+            Cmd::Newline
+        })
     }
 }
 
@@ -172,5 +197,17 @@ impl ConditionalEventHandler for OnElsewhere {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, _: &EventContext) -> Option<Cmd> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).elsewhere = true;
         Some(Cmd::AcceptLine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn only_the_backslash_that_enter_was_pressed_behind_goes() {
+        assert_eq!(joined("a\\\nb\\\nc\\\nd".to_owned(), vec![5, 2]), "a\nb\nc\\\nd");
+        assert_eq!(joined("changed".to_owned(), vec![2, 40, 0]), "changed");
+        assert_eq!(joined("日\\\n".to_owned(), vec![4, 2]), "日\n");
     }
 }

@@ -22,14 +22,19 @@ impl Terminal {
         Ok(Self { found: tcgetattr(io::stdin())?, styled })
     }
 
-    /// Keys are neither shown nor wait for their line's end; ctrl-c still is a signal.
-    pub(super) fn watch(&self) -> io::Result<Watch> {
+    /// Keys are neither shown nor wait for their line's end; ctrl-c still is a signal. So it is between
+    /// two lines, that what is typed ahead is there when the next one opens.
+    pub(super) fn quiet(&self) -> io::Result<()> {
         let mut modes = self.found.clone();
         modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
         // A read returns as soon as there is a byte.
         modes.special_codes[SpecialCodeIndex::VMIN] = 1;
         modes.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(io::stdin(), OptionalActions::Now, &modes)?;
+        Ok(tcsetattr(io::stdin(), OptionalActions::Now, &modes)?)
+    }
+
+    /// Notices the next key.
+    pub(super) fn watch(&self) -> io::Result<Watch> {
         Ok(Watch(stdin_ready()?))
     }
 

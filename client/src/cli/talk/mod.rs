@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sess_client::follow::From;
-use sess_client::{Caller, Told, socket};
+use sess_client::{Caller, Dial, Told, socket};
 use sess_protocol::methods::{
     ChatSendParams, IfBusy, ListParams, ModelList, SessionGet, SessionList, SessionListParams,
     SessionParams,
@@ -124,14 +124,18 @@ impl Talk {
         let printer = prompt.printer().map(|it| Arc::new(Mutex::new(it)));
         let mut watch: Option<Watch> = None;
         let mut begun = None;
+        terminal.quiet()?;
         loop {
             let busy = self.screen.as_ref().is_some_and(Screen::is_busy);
             if !prompt.open && (!busy || begun.is_some()) {
                 drop(watch.take());
-                terminal.restore()?;
                 if !busy {
                     output.end_line()?;
                     self.look_around(output).await?;
+                }
+                if printer.is_none() {
+                    // A dumb terminal edits its lines itself.
+                    terminal.restore()?;
                 }
                 output.go_above(printer.clone())?;
                 let text = begun.take().unwrap_or_default();
@@ -149,11 +153,16 @@ impl Talk {
                 }
                 Happened::Told(told) => self.draw(output, told).await?,
                 Happened::Typed(typed) => {
+                    terminal.quiet()?;
                     output.go_direct()?;
                     let next = self.take(output, typed).await;
                     match or_said(output, next)?.unwrap_or(Next::Go) {
                         Next::Go => {}
-                        Next::Edit(text) => begun = Some(elsewhere(output, &text)?),
+                        Next::Edit(text) => {
+                            terminal.restore()?;
+                            begun = Some(elsewhere(output, &text)?);
+                            terminal.quiet()?;
+                        }
                         Next::Leave => return Ok(()),
                     }
                 }
@@ -273,7 +282,7 @@ impl Talk {
         self.files.clear();
         let session = sent.session.to_string();
         if self.screen.is_none() {
-            let mut screen = Screen::new(self.caller.dial().clone(), &session, From::Start);
+            let mut screen = Screen::new(self.watching(), &session, From::Start);
             // Its beginning, of which nothing is shown.
             screen.next().await?;
             self.screen = Some(screen);
@@ -288,6 +297,12 @@ impl Talk {
             output.note(&format!("queued at place {}; /queue lists what waits", sent.position))?;
         }
         Ok(())
+    }
+
+    /// How the session is followed: a daemon that was stopped is started by what is said next, not by
+    /// who only watches.
+    fn watching(&self) -> Dial {
+        Dial { start: false, ..self.caller.dial().clone() }
     }
 
     /// The session's id, where there is one.
@@ -318,7 +333,7 @@ impl Talk {
         let params = SessionParams { session: session.to_owned() };
         let session = self.caller.call::<SessionGet>(&params).await?;
         let from = From::Now { messages: SHOWN };
-        let mut screen = Screen::new(self.caller.dial().clone(), &session.id.to_string(), from);
+        let mut screen = Screen::new(self.watching(), &session.id.to_string(), from);
         let told = screen.next().await?;
         screen.draw(output, told).await?;
         self.screen = Some(screen);
