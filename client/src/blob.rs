@@ -84,9 +84,7 @@ pub async fn put(
             params.insert("upload".to_owned(), upload.clone());
             params.insert("offset".to_owned(), offset.into());
         }
-        if last {
-            params.insert("last".to_owned(), true.into());
-        }
+        params.insert("last".to_owned(), last.into());
         offset += piece.len() as u64;
         let raw = caller.call_raw("blob/put", params).await?;
         let answer: Map<String, Value> = serde_json::from_str(raw.get()).unwrap_or_default();

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
 
 mod chat;
+mod command;
 mod envelope;
 mod failing;
 mod find;

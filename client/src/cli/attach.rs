@@ -129,6 +129,7 @@ impl Screen {
             transcript::message(output, &mut self.caller, message, false).await?;
         }
         self.answer = Answer::default();
+        self.asked = None;
         self.catch_up(output)
     }
 

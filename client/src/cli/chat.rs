@@ -372,7 +372,7 @@ impl Chat {
         output.note(&format!("session {session} · {model}{others}"))?;
         if model.starts_with(ECHO) {
             note_hint(
-                "`echo` only repeats; set OPENAI_API_KEY and `sess daemon restart`, or name a model with -m (`sess models`)",
+                "`echo` only repeats; set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY and `sess daemon restart`, or name a model with -m (`sess models`)",
             );
         }
         if self.sent.position > 0 {

@@ -25,6 +25,8 @@ pub(crate) enum Format {
     Json,
     /// A text for people.
     Markdown,
+    /// The same as a page.
+    Html,
 }
 
 /// What is written where.
@@ -52,40 +54,30 @@ pub(crate) async fn export(output: &mut Output, arguments: ExportArguments) -> R
     let mut caller = caller()?;
     let format = arguments.format.unwrap_or_else(|| format_of(arguments.output.as_deref()));
     // Before the daemon is set to work.
-    let mut file = arguments.output.as_deref().map(|it| create(it, arguments.force)).transpose()?;
+    let target = arguments.output.map(|it| Target::create(it, arguments.force)).transpose()?;
     let params = members([
         ("session", Some(arguments.session.into())),
         ("format", Some(json!(wire_word(&format)))),
     ]);
-    let raw = match caller.call_raw("session/export", params).await {
-        Ok(raw) => raw,
-        Err(failure) => {
-            // An empty file would look like an export.
-            if let Some(path) = &arguments.output {
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(failure.into());
-        }
-    };
+    let raw = caller.call_raw("session/export", params).await?;
     let result = object("session/export", &raw)?;
     let Some(hash) = result.get("blob").and_then(Value::as_str) else {
         let what = "it names no blob".to_owned();
         return Err(CallError::Strange { method: "session/export".to_owned(), what }.into());
     };
-    match (&mut file, &arguments.output) {
-        (Some(file), Some(path)) => {
-            let bytes = blob::copy(&mut caller, hash, |piece| file.write_all(piece)).await?;
-            let written = bytes.and_then(|bytes| file.sync_all().map(|()| bytes));
-            let cannot =
-                |err| Stop::failed(format_args!("cannot write `{}`: {err}", path.display()));
-            let bytes = written.map_err(cannot)?;
+    match target {
+        Some(mut target) => {
+            let copied =
+                blob::copy(&mut caller, hash, |piece| target.file.write_all(piece)).await?;
+            let bytes = copied.map_err(|err| target.cannot(&err))?;
+            let path = target.keep()?;
             if output.json {
                 return output.result(&raw);
             }
             note(&format!("{bytes} bytes in `{}`", path.display()));
         }
-        _ if output.json => return output.result(&raw),
-        _ => {
+        None if output.json => return output.result(&raw),
+        None => {
             let mut stdout = std::io::stdout();
             blob::copy(&mut caller, hash, |piece| stdout.write_all(piece)).await??;
         }
@@ -93,30 +85,64 @@ pub(crate) async fn export(output: &mut Output, arguments: ExportArguments) -> R
     output.flush()
 }
 
+/// A file that is being written. It is gone again unless it is kept, for half an export looks like one.
+struct Target {
+    file: File,
+    /// What is written to: the file itself, or one beside it that takes its place.
+    written: PathBuf,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Target {
+    /// A session is private: so is its file.
+    fn create(path: PathBuf, force: bool) -> Result<Self, Stop> {
+        let mut written = path.clone();
+        if force {
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push(format!(".{}.part", std::process::id()));
+            written.set_file_name(name);
+        }
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(0o600).open(&written);
+        let file = opened.map_err(|err| {
+            let stop = Stop::failed(format_args!("cannot make `{}`: {err}", written.display()));
+            match err.kind() {
+                std::io::ErrorKind::AlreadyExists => stop.hint("--force replaces it"),
+                _ => stop,
+            }
+        })?;
+        Ok(Self { file, written, path, kept: false })
+    }
+
+    fn cannot(&self, err: &std::io::Error) -> Stop {
+        Stop::failed(format_args!("cannot write `{}`: {err}", self.path.display()))
+    }
+
+    /// On disk, and under its name.
+    fn keep(mut self) -> Result<PathBuf, Stop> {
+        let kept = self.file.sync_all().and_then(|()| std::fs::rename(&self.written, &self.path));
+        kept.map_err(|err| self.cannot(&err))?;
+        self.kept = true;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_file(&self.written);
+        }
+    }
+}
+
 fn format_of(path: Option<&Path>) -> Format {
     match path.and_then(Path::extension).and_then(|it| it.to_str()) {
         Some("md" | "markdown") => Format::Markdown,
         Some("json") => Format::Json,
+        Some("html" | "htm") => Format::Html,
         _ => Format::Jsonl,
     }
-}
-
-/// A session is private: so is its file.
-fn create(path: &Path, force: bool) -> Result<File, Stop> {
-    let mut options = OpenOptions::new();
-    options.write(true).mode(0o600);
-    if force {
-        options.create(true).truncate(true)
-    } else {
-        options.create_new(true)
-    };
-    options.open(path).map_err(|err| {
-        let stop = Stop::failed(format_args!("cannot make `{}`: {err}", path.display()));
-        match err.kind() {
-            std::io::ErrorKind::AlreadyExists => stop.hint("--force replaces it"),
-            _ => stop,
-        }
-    })
 }
 
 /// What is read.

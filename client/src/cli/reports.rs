@@ -8,7 +8,7 @@ use sess_protocol::view::Members;
 use super::ask::{ask, ask_raw, members};
 use super::output::{Output, Stop, note, note_hint};
 use super::table::{self, Column};
-use super::transcript::{short, wire_word};
+use super::transcript::short;
 use super::{ages, caller, since};
 
 /// Models that are shown; what providers list is far less.
@@ -60,12 +60,15 @@ pub(crate) async fn usage(output: &mut Output, arguments: UsageArguments) -> Res
     let Some(result) = ask_raw(output, &mut caller()?, "session/usage", params).await? else {
         return Ok(());
     };
-    let by = wire_word(&arguments.by);
     let found = result.get("rows").and_then(Value::as_array).into_iter().flatten();
     let mut rows: Vec<Vec<String>> =
-        found.filter_map(Value::as_object).map(|it| usage_row(it, named(it, &by))).collect();
+        found.filter_map(Value::as_object).map(|it| usage_row(it, named(it))).collect();
     if let Some(totals) = result.get("totals").and_then(Value::as_object) {
-        rows.push(usage_row(totals, "all".to_owned()));
+        let mut all = totals.clone();
+        for name in ["calls", "unpriced"] {
+            all.extend(result.get(name).map(|it| (name.to_owned(), it.clone())));
+        }
+        rows.push(usage_row(&all, "all".to_owned()));
     }
     let number =
         |heading, dispensable| Column { heading, right: true, flexible: false, dispensable };
@@ -79,31 +82,31 @@ pub(crate) async fn usage(output: &mut Output, arguments: UsageArguments) -> Res
         number("COST", 0),
     ];
     print(output, &columns, &rows)?;
-    let unpriced = result.get("unpriced").map(|it| match it {
-        Value::Array(models) => {
-            models.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-        }
-        Value::Number(calls) if calls.as_u64() != Some(0) => format!("{calls} calls"),
-        _ => String::new(),
-    });
-    if let Some(unpriced) = unpriced.filter(|it| !it.is_empty()) {
-        note(&format!("no price is known for: {unpriced}; what they cost is not in the sums"));
-        note_hint("give prices in the provider's `prices`, see the manual");
+    if let Some(unpriced) = result.get("unpriced").and_then(Value::as_u64).filter(|it| *it > 0) {
+        note(&format!("the price of {unpriced} calls is not known: it is not in the sums"));
+        note_hint(
+            "give `prices` in the document `providers`; they are dollars for a million tokens",
+        );
     }
     Ok(())
 }
 
-/// What a row is about, whichever member says it.
-fn named(row: &Members, by: &str) -> String {
-    let name = [by, "key", "id"].into_iter().find_map(|it| row.get(it).and_then(Value::as_str));
-    let name = name.unwrap_or("-");
+/// What a row is about.
+fn named(row: &Members) -> String {
+    let name = row.get("key").and_then(Value::as_str).unwrap_or("-");
     if name.starts_with("sess_") { short(name) } else { name.to_owned() }
 }
 
 fn usage_row(row: &Members, name: String) -> Vec<String> {
     let usage = row.get("usage").and_then(Value::as_object).unwrap_or(row);
     let count = |name: &str| usage.get(name).and_then(Value::as_u64).map(ages::count);
-    let calls = row.get("calls").or_else(|| row.get("iterations")).and_then(Value::as_u64);
+    let calls = row.get("calls").and_then(Value::as_u64);
+    let mut cost = ages::money(usage.get("cost_usd").and_then(Value::as_str), calls != Some(0));
+    let unpriced = row.get("unpriced").and_then(Value::as_u64).unwrap_or(0);
+    if unpriced > 0 && cost != "?" {
+        // A sum without them is less than what was spent.
+        cost.push_str("+?");
+    }
     vec![
         name,
         calls.map_or_else(|| "-".to_owned(), ages::count),
@@ -111,7 +114,7 @@ fn usage_row(row: &Members, name: String) -> Vec<String> {
         count("output_tokens").unwrap_or_default(),
         count("cache_read_tokens").unwrap_or_default(),
         count("reasoning_tokens").unwrap_or_default(),
-        ages::money(usage.get("cost_usd").and_then(Value::as_str), calls != Some(0)),
+        cost,
     ]
 }
 
@@ -133,7 +136,7 @@ pub(crate) async fn models(output: &mut Output) -> Result<(), Stop> {
     print(output, &columns, &rows.collect::<Vec<_>>())?;
     if !list.models.iter().any(|it| it.available && !it.id.starts_with("echo/")) {
         note_hint(
-            "set OPENAI_API_KEY and `sess daemon restart`, or name a server in the document `providers`",
+            "set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY and `sess daemon restart`, or name a server in the document `providers`",
         );
     }
     Ok(())
@@ -158,11 +161,10 @@ mod tests {
     #[test]
     fn a_row_is_named_by_what_it_is_about() {
         let row = |value: Value| value.as_object().unwrap().clone();
-        let it = row(
-            json!({"model": "a/b", "usage": {"input_tokens": 1200, "cost_usd": null}, "calls": 2}),
-        );
-        assert_eq!(usage_row(&it, named(&it, "model")), ["a/b", "2", "1.2k", "", "", "", "?"]);
-        let it = row(json!({"key": "2026-01-31", "input_tokens": 1, "cost_usd": "0.5"}));
-        assert_eq!(usage_row(&it, named(&it, "day"))[..3], ["2026-01-31", "-", "1"]);
+        let usage = json!({"input_tokens": 1200, "output_tokens": 3, "cost_usd": null});
+        let it = row(json!({"key": "a/b", "usage": usage, "calls": 2, "unpriced": 2}));
+        assert_eq!(usage_row(&it, named(&it)), ["a/b", "2", "1.2k", "3", "", "", "?"]);
+        let it = row(json!({"key": "x", "usage": {"cost_usd": "0.5"}, "calls": 2, "unpriced": 1}));
+        assert_eq!(usage_row(&it, named(&it)).last().unwrap(), "$0.5000+?");
     }
 }

@@ -265,18 +265,13 @@ pub(crate) async fn clean(output: &mut Output, arguments: CleanArguments) -> Res
     let Some(result) = ask_raw(output, &mut caller()?, "session/cleanup", params).await? else {
         return Ok(());
     };
-    for session in result.get("sessions").and_then(Value::as_array).into_iter().flatten() {
-        match session {
-            Value::Object(session) => {
-                let (id, title) = (short(word(session, "id")), word(session, "title"));
-                output.line(&format!("{id}  {title}"))?;
-            }
-            other => output.line(other.as_str().unwrap_or_default())?,
-        }
+    let sessions = result.get("sessions").and_then(Value::as_array);
+    let ids: Vec<&str> = sessions.into_iter().flatten().filter_map(Value::as_str).collect();
+    for id in &ids {
+        output.line(id)?;
     }
     output.flush()?;
-    let removed = result.get("removed").and_then(Value::as_u64).unwrap_or(0);
-    let would = if arguments.dry_run { "would be " } else { "" };
-    note(&format!("{removed} sessions {would}removed"));
+    let done = if arguments.dry_run { "would be removed" } else { "removed" };
+    note(&format!("{} sessions {done}", ids.len()));
     Ok(())
 }

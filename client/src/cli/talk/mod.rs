@@ -155,7 +155,12 @@ impl Talk {
                 Happened::Typed(typed) => {
                     terminal.quiet()?;
                     output.go_direct()?;
-                    let next = self.take(output, typed).await;
+                    let next = tokio::select! {
+                        next = self.take(output, typed) => next,
+                        // A daemon that is away is waited for, but not against one's will.
+                        _ = interrupts.recv() => Err(Stop::failed("not waited for any longer")
+                            .hint("whether it arrived is not known: /show or /ls tells")),
+                    };
                     match or_said(output, next)?.unwrap_or(Next::Go) {
                         Next::Go => {}
                         Next::Edit(text) => {
