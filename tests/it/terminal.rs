@@ -162,6 +162,10 @@ async fn what_is_said_while_a_task_runs_waits_its_turn_and_says_so() {
     terminal.until_shown("queue> s").await;
     terminal.enter("econd");
     terminal.until_shown("queued at place 1").await;
+    terminal.text("/");
+    terminal.until_shown("queue> /").await;
+    terminal.enter("queue");
+    terminal.until_shown("\n  1  second").await;
     // Printed above a line that is being typed, which stays.
     terminal.text("thi");
     terminal.until_shown("queue> thi").await;

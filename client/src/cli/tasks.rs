@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sess_client::Caller;
 use sess_protocol::methods::{
-    SessionActive, SessionGet, SessionParams, TaskCancel, TaskParams, WorkspaceParams,
+    SessionActive, SessionGet, SessionParams, TaskCancel, TaskList, TaskListParams, TaskParams,
+    WorkspaceParams,
 };
 use sess_protocol::things::Session;
 use sess_protocol::view::Members;
@@ -59,7 +60,8 @@ pub(crate) async fn cancel(output: &mut Output, what: Option<String>) -> Result<
     Ok(())
 }
 
-/// Waits for a task, or until a session has neither a task nor a queue; prints the last answer.
+/// Waits for a task, or until a session has neither a task nor a queue; prints the last answer, also where
+/// nothing runs any more.
 pub(crate) async fn wait(
     output: &mut Output,
     what: Option<String>,
@@ -77,6 +79,12 @@ pub(crate) async fn wait(
     let id = session.id.to_string();
     let mut running = session.running;
     let mut last = None;
+    if running.is_none() {
+        // What ended just before is what was meant: whoever waits must not have to be quick.
+        let params = TaskListParams { session: Some(id.clone()), ..Default::default() };
+        let tasks = caller.call::<TaskList>(&params).await?.tasks;
+        running = tasks.first().map(|it| it.id);
+    }
     while let Some(task) = running {
         last = Some(wait_task(&mut caller, &task.to_string(), until).await?);
         let params = SessionParams { session: id.clone() };
@@ -86,7 +94,7 @@ pub(crate) async fn wait(
         Some(waited) => end(output, &mut caller, &waited).await,
         None if output.json => output.json_line("{}"),
         None => {
-            note(&format!("nothing runs in session {}", short(&id)));
+            note(&format!("nothing was ever asked in session {}", short(&id)));
             Ok(())
         }
     }
