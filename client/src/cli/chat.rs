@@ -55,13 +55,13 @@ impl Busy {
 /// What is said, and where.
 #[derive(Debug, Args)]
 pub(crate) struct ChatArguments {
-    /// What to say; @FILE in it attaches that file. - reads it from stdin, and so does nothing, but on a
-    /// terminal, where nothing begins a conversation.
+    /// What to say, in which @FILE attaches a file; - reads stdin. Without it: on a terminal a
+    /// conversation, else stdin.
     pub(crate) text: Option<String>,
-    /// In this session: its id, or at least 4 digits of it.
+    /// In this session, not a new one: its id, or at least 4 digits of it.
     #[arg(short, long, conflicts_with = "continue")]
     pub(crate) session: Option<String>,
-    /// In the active session.
+    /// In the active session, not a new one.
     #[arg(short, long)]
     pub(crate) r#continue: bool,
     /// Ask this model, as provider/name.

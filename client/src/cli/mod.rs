@@ -46,7 +46,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say something and stream the answer; in a new session unless -s or -c is given.
+    /// Say something and stream the answer; without a text, converse.
     Chat(chat::ChatArguments),
     /// Make a session.
     New {
@@ -94,7 +94,7 @@ enum Command {
         /// The session or the task; else the active session.
         what: Option<String>,
     },
-    /// Wait until a task or all work of a session is done, and print the last answer.
+    /// Wait for a task or all work of a session; print the last answer.
     Wait {
         /// The session or the task; else the active session.
         what: Option<String>,
@@ -135,12 +135,12 @@ enum Command {
     /// Start, stop or look at the daemon.
     #[command(subcommand)]
     Daemon(DaemonCommand),
-    /// Print what teaches a shell to complete `sess`, with live ids and models.
+    /// Print what teaches a shell to complete commands, ids and models.
     Completions {
         /// The shell.
         shell: complete::Shell,
     },
-    /// Print a page of the manual, as in: sess man chat | man -l -
+    /// Print a page of the manual: sess man chat | man -l -
     Man {
         /// The command; else the page of sess itself.
         command: Option<String>,
@@ -275,6 +275,13 @@ fn caller() -> Result<Caller, Stop> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_list_of_commands_fits_a_terminal() {
+        let help = Arguments::command().render_help().to_string();
+        let wide: Vec<&str> = help.lines().filter(|it| it.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
 
     #[test]
     fn the_arguments_make_sense() {
