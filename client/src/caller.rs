@@ -73,6 +73,8 @@ pub struct Dial {
     pub workspace: Option<String>,
     /// Whether a daemon is started when none runs.
     pub start: bool,
+    /// Hears at each connection which daemon it is: its version may have changed meanwhile.
+    pub greet: Option<fn(&InitializeResult)>,
 }
 
 impl Dial {
@@ -110,6 +112,9 @@ impl Dial {
         if welcome.protocol != PROTOCOL {
             let theirs = welcome.protocol.to_string();
             return Err(OpenError::OtherProtocol { theirs, ours: PROTOCOL });
+        }
+        if let Some(greet) = self.greet {
+            greet(&welcome);
         }
         Ok((connection, notifications, welcome))
     }
@@ -240,7 +245,13 @@ mod tests {
 
     fn caller(folder: &Folder) -> Caller {
         let client = "test".to_owned();
-        Caller::new(Dial { path: folder.socket(), client, workspace: None, start: false })
+        Caller::new(Dial {
+            path: folder.socket(),
+            client,
+            workspace: None,
+            start: false,
+            greet: None,
+        })
     }
 
     fn hello() -> ChatSendParams {

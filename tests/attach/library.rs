@@ -26,7 +26,8 @@ impl Library {
     /// One that begins with a view of now, or with the first event.
     pub(crate) fn new(door: &Door, session: &str, from_start: bool) -> Library {
         let client = "attach".to_owned();
-        let dial = Dial { path: door.socket.clone(), client, workspace: None, start: false };
+        let dial =
+            Dial { path: door.socket.clone(), client, workspace: None, start: false, greet: None };
         let from = if from_start { From::Start } else { From::Now { messages: 50 } };
         let follower = Follower::new(dial, session, from, Some(PATIENCE));
         Library {

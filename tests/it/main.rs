@@ -6,6 +6,7 @@
 
 mod backup;
 mod chat;
+mod command;
 mod documents;
 mod envelope;
 mod failing;
@@ -25,4 +26,5 @@ mod secrets;
 mod session;
 mod socket;
 mod state;
+mod terminal;
 mod transcripts;

@@ -46,9 +46,36 @@ pub(crate) fn bytes(n: u64) -> String {
     }
 }
 
+/// A sum of US dollars: `$0.0123`; `?` where a price is not known, `-` where nothing was asked.
+pub(crate) fn money(sum: Option<&str>, asked: bool) -> String {
+    let Some(dollars) = sum.and_then(|it| it.parse::<f64>().ok()) else {
+        return if asked { "?" } else { "-" }.to_owned();
+    };
+    match dollars {
+        0.0 => "$0".to_owned(),
+        ..0.0001 => "<$0.0001".to_owned(),
+        ..1.0 => format!("${dollars:.4}"),
+        _ => format!("${dollars:.2}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_unknown_price_is_not_a_price_of_nothing() {
+        for (sum, asked, text) in [
+            (None, true, "?"),
+            (None, false, "-"),
+            (Some("0"), true, "$0"),
+            (Some("0.00001"), true, "<$0.0001"),
+            (Some("0.01234"), true, "$0.0123"),
+            (Some("12.345"), true, "$12.35"),
+        ] {
+            assert_eq!(money(sum, asked), text);
+        }
+    }
 
     #[test]
     fn ages_counts_and_sizes_are_short() {

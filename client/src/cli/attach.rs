@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use sess_client::follow::From;
-use sess_client::{Caller, Dial, Follower, Told};
+use sess_client::{Caller, Dial, FollowError, Follower, Told};
 use sess_protocol::event::ToldEvent;
 use sess_protocol::live::Delta;
 use sess_protocol::methods::{SessionGet, SessionParams};
@@ -14,6 +14,9 @@ use super::caller;
 use super::output::{Output, Stop};
 use super::transcript::{self, short, show, texts, word};
 
+/// Messages that are drawn anew of a session that was followed from its start.
+const SHOWN_ANEW: u32 = 10;
+
 pub(crate) async fn run(output: &mut Output, session: &str, limit: u32) -> Result<(), Stop> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut caller = caller()?;
@@ -21,11 +24,10 @@ pub(crate) async fn run(output: &mut Output, session: &str, limit: u32) -> Resul
     // Who only watches does not start again what somebody stopped.
     let dial = Dial { start: false, ..caller.dial().clone() };
     let from = From::Now { messages: limit };
-    let follower = Follower::new(dial, &session.id.to_string(), from, None);
-    let mut screen = Screen { caller, follower, answer: Answer::default(), limit };
+    let mut screen = Screen::new(dial, &session.id.to_string(), from);
     loop {
         let told = tokio::select! {
-            told = screen.follower.next() => told?,
+            told = screen.next() => told?,
             _ = interrupts.recv() => return output.end_line(),
         };
         let ended = told == Told::Ended;
@@ -40,15 +42,63 @@ pub(crate) async fn run(output: &mut Output, session: &str, limit: u32) -> Resul
     }
 }
 
-struct Screen {
+/// A session on the screen.
+pub(crate) struct Screen {
+    session: String,
     caller: Caller,
     follower: Follower,
     answer: Answer,
+    /// Messages that are shown when all is drawn.
     limit: u32,
+    /// The message that was typed here last, and so stands on the screen.
+    typed: Vec<String>,
+    /// The task that was asked for here last: busy until the view knows better.
+    asked: Option<String>,
 }
 
 impl Screen {
-    async fn draw(&mut self, output: &mut Output, told: Told) -> Result<(), Stop> {
+    /// A session that is followed for as long as it lives.
+    pub(crate) fn new(dial: Dial, session: &str, from: From) -> Self {
+        let limit = match from {
+            From::Now { messages } => messages,
+            From::Start => SHOWN_ANEW,
+        };
+        let caller = Caller::new(dial.clone());
+        let follower = Follower::new(dial, session, from, None);
+        let (session, answer) = (session.to_owned(), Answer::default());
+        Self { session, caller, follower, answer, limit, typed: Vec::new(), asked: None }
+    }
+
+    /// Its id.
+    pub(crate) fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Waits for what happens next. Can be dropped at any moment without loss.
+    pub(crate) async fn next(&mut self) -> Result<Told, FollowError> {
+        self.follower.next().await
+    }
+
+    /// A message that stands on the screen already, and the task that it is for.
+    pub(crate) fn said_here(&mut self, message: &str, task: &str) {
+        self.typed.push(message.to_owned());
+        self.asked = Some(task.to_owned());
+    }
+
+    /// The task that runs.
+    pub(crate) fn running(&self) -> Option<String> {
+        let running = self.follower.view().session().get("running").and_then(Value::as_str);
+        running.map(ToOwned::to_owned).or_else(|| self.asked.clone())
+    }
+
+    /// Whether a task runs or waits.
+    pub(crate) fn is_busy(&self) -> bool {
+        let queued = self.follower.view().session().get("queued").and_then(Value::as_u64);
+        self.running().is_some() || queued.is_some_and(|it| it > 0)
+    }
+
+    /// Shows what was told.
+    pub(crate) async fn draw(&mut self, output: &mut Output, told: Told) -> Result<(), Stop> {
         match told {
             Told::Began => self.draw_all(output).await,
             Told::Anew => {
@@ -71,30 +121,34 @@ impl Screen {
     async fn draw_all(&mut self, output: &mut Output) -> Result<(), Stop> {
         let session = self.follower.view().session();
         let (id, title) = (short(word(session, "id")), word(session, "title"));
-        output.note(&format!("session {id} · {title} · ctrl-c leaves"))?;
+        output.note(&format!("session {id} · {title}"))?;
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let (path, _) = self.follower.view().path(limit);
         let path: Vec<Members> = path.into_iter().cloned().collect();
         for message in &path {
-            transcript::message(output, &mut self.caller, message).await?;
+            transcript::message(output, &mut self.caller, message, false).await?;
         }
         self.answer = Answer::default();
+        self.asked = None;
         self.catch_up(output)
     }
 
     async fn draw_event(&mut self, output: &mut Output, told: &ToldEvent) -> Result<(), Stop> {
         let data = &told.event.data;
         if let Some(Value::Object(message)) = data.get("message") {
-            if word(message, "role") == "assistant" {
+            let typed = self.typed.iter().position(|it| it == word(message, "id"));
+            if let Some(at) = typed {
+                self.typed.swap_remove(at);
+            } else if word(message, "role") == "assistant" {
                 let (reasoning, text) = texts(&mut self.caller, message).await?;
                 let shows = self.answer.finish(&reasoning, &text);
                 if shows.contains(&Show::Begin) {
-                    transcript::heading(output, message)?;
+                    transcript::heading(output, message, true)?;
                 }
                 show(output, shows)?;
                 output.end_line()?;
             } else {
-                transcript::message(output, &mut self.caller, message).await?;
+                transcript::message(output, &mut self.caller, message, true).await?;
             }
         }
         if let Some(Value::Object(approval)) = data.get("approval")
@@ -104,6 +158,8 @@ impl Screen {
         }
         let Some(Value::Object(task)) = data.get("task") else { return Ok(()) };
         let status = word(task, "status");
+        // From here on the view says whether it runs.
+        self.asked.take_if(|it| it == word(task, "id"));
         if matches!(status, "completed" | "failed" | "cancelled" | "interrupted") {
             let shows = self.answer.give_up();
             show(output, shows)?;
@@ -140,7 +196,7 @@ impl Screen {
             if let Some(model) = task.and_then(|it| it.get("model")) {
                 speaker.insert("model".to_owned(), model.clone());
             }
-            transcript::heading(output, &speaker)?;
+            transcript::heading(output, &speaker, true)?;
         }
         show(output, shows)
     }

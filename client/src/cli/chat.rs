@@ -1,7 +1,9 @@
 //! One thing said and its answer streamed, whatever happens to the daemon meanwhile.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
+use clap::{Args, ValueEnum};
 use serde_json::{Map, Value};
 use sess_client::caller::PATIENCE;
 use sess_client::follow::From;
@@ -9,25 +11,86 @@ use sess_client::{Caller, Follower, Told};
 use sess_protocol::error::Kind;
 use sess_protocol::event::ToldEvent;
 use sess_protocol::methods::{
-    ChatSend, ChatSendParams, ChatSendResult, Content, SessionActive, SessionCreate,
-    SessionCreateParams, TaskCancel, TaskGet, TaskParams, WorkspaceParams,
+    ChatSend, ChatSendParams, ChatSendResult, IfBusy, SessionActive, SessionCreate,
+    SessionCreateParams, SessionGet, SessionParams, TaskCancel, TaskGet, TaskParams,
+    WorkspaceParams,
 };
 use sess_protocol::things::{Task, TaskStatus};
 use sess_protocol::view::{Members, merge};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::answer::Answer;
+use super::attachments;
 use super::output::{Output, Stop, note_hint};
 use super::transcript::{short, show, texts, word};
-use super::{ChatArguments, dial_here, rpc};
+use super::{dial_here, rpc, talk};
+
+/// What happens to a request when a task runs already.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Busy {
+    /// It waits for its turn.
+    Queue,
+    /// It is refused.
+    Reject,
+    /// It goes into the running task.
+    Steer,
+    /// The running task is cancelled, then it runs.
+    Interrupt,
+    /// The running task is cancelled and its request taken back, then it runs.
+    Rollback,
+}
+
+impl Busy {
+    fn word(self) -> IfBusy {
+        match self {
+            Self::Queue => IfBusy::Queue,
+            Self::Reject => IfBusy::Reject,
+            Self::Steer => IfBusy::Steer,
+            Self::Interrupt => IfBusy::Interrupt,
+            Self::Rollback => IfBusy::Rollback,
+        }
+    }
+}
+
+/// What is said, and where.
+#[derive(Debug, Args)]
+pub(crate) struct ChatArguments {
+    /// What to say, in which @FILE attaches a file; - reads stdin. Without it: on a terminal a
+    /// conversation, else stdin.
+    pub(crate) text: Option<String>,
+    /// In this session, not a new one: its id, or at least 4 digits of it.
+    #[arg(short, long, conflicts_with = "continue")]
+    pub(crate) session: Option<String>,
+    /// In the active session, not a new one.
+    #[arg(short, long)]
+    pub(crate) r#continue: bool,
+    /// Ask this model, as provider/name.
+    #[arg(short, long)]
+    pub(crate) model: Option<String>,
+    /// Attach a file or a picture; may be given several times.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) attach: Vec<PathBuf>,
+    /// When a task runs already.
+    #[arg(long, value_enum)]
+    if_busy: Option<Busy>,
+}
 
 /// The model that is there when no other is.
 const ECHO: &str = "echo/";
 
 pub(crate) async fn run(output: &mut Output, arguments: ChatArguments) -> Result<(), Stop> {
-    let text = read_text(arguments.text)?;
+    let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if arguments.text.is_none() && terminal && !output.json {
+        return talk::run(output, arguments).await;
+    }
+    let (text, mut files) = (read_text(&arguments.text)?, arguments.attach);
+    // Only what a person typed here names files: what comes through a pipe may be anybody's.
+    if arguments.text.as_deref().is_some_and(|it| it != "-") {
+        files.extend(attachments::named_in(&text));
+    }
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut caller = Caller::new(dial_here()?);
+    let content = attachments::content(output, &mut caller, text, &files).await?;
     let session = match arguments.session {
         Some(session) => Some(session),
         None if arguments.r#continue => Some(active(&mut caller).await?),
@@ -41,11 +104,11 @@ pub(crate) async fn run(output: &mut Output, arguments: ChatArguments) -> Result
     }
     let params = ChatSendParams {
         session,
-        content: Content::Text(text),
+        content,
         thread: None,
         model: arguments.model,
         agent: None,
-        if_busy: None,
+        if_busy: arguments.if_busy.map(Busy::word),
         budget: None,
         schema: None,
     };
@@ -69,9 +132,9 @@ pub(crate) async fn run(output: &mut Output, arguments: ChatArguments) -> Result
     chat.stream(output, cancel).await
 }
 
-fn read_text(text: Option<String>) -> Result<String, Stop> {
+fn read_text(text: &Option<String>) -> Result<String, Stop> {
     let text = match text {
-        Some(text) if text != "-" => text,
+        Some(text) if text != "-" => text.clone(),
         None if std::io::stdin().is_terminal() => {
             return Err(Stop::usage("nothing to say").hint("sess chat \"hello\""));
         }
@@ -84,7 +147,7 @@ fn read_text(text: Option<String>) -> Result<String, Stop> {
 }
 
 /// The active session: of this folder, else of all.
-async fn active(caller: &mut Caller) -> Result<String, Stop> {
+pub(crate) async fn active(caller: &mut Caller) -> Result<String, Stop> {
     let here = caller.dial().workspace.clone();
     for workspace in [here, None] {
         if let Some(session) = caller.call::<SessionActive>(&WorkspaceParams { workspace }).await? {
@@ -95,7 +158,23 @@ async fn active(caller: &mut Caller) -> Result<String, Stop> {
         .hint("name one with -s (see `sess ls`), or leave -c out for a new one"))
 }
 
-async fn create(caller: &mut Caller, model: &Option<String>) -> Result<String, Stop> {
+/// Who follows the session beside this program, as what is said behind its name.
+pub(crate) async fn others(caller: &mut Caller, session: &str) -> Result<String, Stop> {
+    let params = SessionParams { session: session.to_owned() };
+    let followers = match caller.call::<SessionGet>(&params).await {
+        Ok(session) => session.followers,
+        // Deleted meanwhile: its follow says so.
+        Err(failure) if failure.kind() == Some(Kind::NotFound) => 0,
+        Err(failure) => return Err(failure.into()),
+    };
+    Ok(match followers {
+        0 | 1 => String::new(),
+        2 => " · 1 other follows it".to_owned(),
+        count => format!(" · {} others follow it", count - 1),
+    })
+}
+
+pub(crate) async fn create(caller: &mut Caller, model: &Option<String>) -> Result<String, Stop> {
     let workspace = caller.dial().workspace.clone();
     let params = SessionCreateParams { model: model.clone(), workspace, ..Default::default() };
     Ok(caller.call::<SessionCreate>(&params).await?.id.to_string())
@@ -259,7 +338,7 @@ impl Chat {
         if let Some(Value::Object(task)) = data.get("task") {
             merge(&mut self.known, task);
         }
-        self.introduce(output)?;
+        self.introduce(output).await?;
         if let Some(Value::Object(message)) = data.get("message")
             && word(message, "role") == "assistant"
         {
@@ -282,17 +361,18 @@ impl Chat {
     }
 
     /// Says once in which session and by which model.
-    fn introduce(&mut self, output: &mut Output) -> Result<(), Stop> {
+    async fn introduce(&mut self, output: &mut Output) -> Result<(), Stop> {
         if self.introduced {
             return Ok(());
         }
         self.introduced = true;
         let model = word(&self.known, "model");
         let session = short(&self.sent.session.to_string());
-        output.note(&format!("session {session} · {model}"))?;
+        let others = others(&mut self.caller, &self.sent.session.to_string()).await?;
+        output.note(&format!("session {session} · {model}{others}"))?;
         if model.starts_with(ECHO) {
             note_hint(
-                "`echo` only repeats; set OPENAI_API_KEY and `sess daemon restart`, or name a model with -m (`sess rpc model/list`)",
+                "`echo` only repeats; set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY and `sess daemon restart`, or name a model with -m (`sess models`)",
             );
         }
         if self.sent.position > 0 {

@@ -2,22 +2,34 @@
 
 mod ages;
 mod answer;
+mod ask;
 mod attach;
+mod attachments;
 mod chat;
+mod complete;
 mod config;
 mod daemon;
+mod events;
+mod exchange;
 mod install;
 mod login;
+mod man;
 mod output;
+mod reports;
 mod rpc;
 mod sessions;
+mod since;
+mod stop;
 mod table;
+mod talk;
+mod tasks;
 mod transcript;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use sess_client::{Caller, Dial, socket};
+use sess_protocol::methods::InitializeResult;
 
 use output::{Output, Stop};
 
@@ -37,8 +49,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Say something and stream the answer; in a new session unless -s or -c is given.
-    Chat(ChatArguments),
+    /// Say something and stream the answer; without a text, converse.
+    Chat(chat::ChatArguments),
     /// Make a session.
     New {
         /// Its title; else the first thing said will be it.
@@ -85,6 +97,14 @@ enum Command {
         /// The session or the task; else the active session.
         what: Option<String>,
     },
+    /// Wait for a task or all work of a session; print the last answer.
+    Wait {
+        /// The session or the task; else the active session.
+        what: Option<String>,
+        /// Give up after so many seconds; the work goes on.
+        #[arg(short, long)]
+        timeout: Option<u64>,
+    },
     /// Give a session another title.
     Rename {
         /// The session: its id, or at least 4 digits of it.
@@ -114,6 +134,18 @@ enum Command {
         /// What providers call it.
         name: String,
     },
+    /// Remove sessions in which nothing was said, or that are old.
+    Clean(sessions::CleanArguments),
+    /// Write a session down as a file.
+    Export(exchange::ExportArguments),
+    /// Take a session from a file that `export` wrote.
+    Import(exchange::ImportArguments),
+    /// Show the events of a session, newest last.
+    Events(events::EventsArguments),
+    /// Show what was used: calls, tokens, money.
+    Usage(reports::UsageArguments),
+    /// List the models, and say which can be asked.
+    Models,
     /// Say how the daemon is.
     Status,
     /// Start, stop or look at the daemon.
@@ -125,6 +157,25 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
         keep: Option<u32>,
     },
+    /// Print what teaches a shell to complete commands, ids and models.
+    Completions {
+        /// The shell.
+        shell: complete::Shell,
+    },
+    /// Print a page of the manual: sess man chat | man -l -
+    Man {
+        /// The command; else the page of sess itself.
+        command: Option<String>,
+        /// Write all pages into this folder.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+        dir: Option<std::path::PathBuf>,
+    },
+    /// What the shells call.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Call any method of the protocol.
     Rpc {
         /// The method, as session/list.
@@ -132,21 +183,6 @@ enum Command {
         /// Its params as a JSON object; - reads them from stdin.
         params: Option<String>,
     },
-}
-
-#[derive(Debug, Args)]
-struct ChatArguments {
-    /// What to say; - or nothing reads it from stdin.
-    text: Option<String>,
-    /// In this session: its id, or at least 4 digits of it.
-    #[arg(short, long, conflicts_with = "continue")]
-    session: Option<String>,
-    /// In the active session.
-    #[arg(short, long)]
-    r#continue: bool,
-    /// Ask this model, as provider/name.
-    #[arg(short, long)]
-    model: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,12 +238,19 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Show { session, limit } => sessions::show(output, session, limit).await,
         Command::Resume { session, limit } => sessions::resume(output, session, limit).await,
         Command::Attach { session, limit } => attach::run(output, &session, limit).await,
-        Command::Cancel { what } => sessions::cancel(output, what).await,
+        Command::Cancel { what } => tasks::cancel(output, what).await,
+        Command::Wait { what, timeout } => tasks::wait(output, what, timeout).await,
         Command::Rename { session, title } => sessions::rename(output, session, title).await,
         Command::Rm { sessions, force } => sessions::remove(output, sessions, force).await,
         Command::Config(command) => config::run(output, command).await,
         Command::Login { name } => login::login(output, &name).await,
         Command::Logout { name } => login::logout(output, &name).await,
+        Command::Clean(arguments) => sessions::clean(output, arguments).await,
+        Command::Export(arguments) => exchange::export(output, arguments).await,
+        Command::Import(arguments) => exchange::import(output, arguments).await,
+        Command::Events(arguments) => events::run(output, arguments).await,
+        Command::Usage(arguments) => reports::usage(output, arguments).await,
+        Command::Models => reports::models(output).await,
         Command::Status => daemon::status(output).await,
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,
         Command::Daemon(DaemonCommand::Stop { now }) => daemon::stop(output, now).await,
@@ -218,6 +261,15 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Daemon(DaemonCommand::Logs { follow, lines }) => {
             daemon::logs(output, follow, lines).await
         }
+        Command::Completions { shell } => complete::script(output, shell),
+        Command::Man { command, dir } => {
+            man::run(output, Arguments::command(), command.as_deref(), dir.as_deref())
+        }
+        Command::Complete { words } => {
+            let mut table = Arguments::command();
+            table.build();
+            complete::run(output, &table, &words).await
+        }
         Command::Rpc { method, params } => rpc::run(output, &method, params).await,
     }
 }
@@ -225,7 +277,19 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
 /// How the daemon is reached from here; started when none runs.
 fn dial() -> Result<Dial, Stop> {
     let path = socket::path()?;
-    Ok(Dial { path, client: CLIENT.to_owned(), workspace: None, start: true })
+    Ok(Dial { path, client: CLIENT.to_owned(), workspace: None, start: true, greet: Some(greet) })
+}
+
+/// Says once when the daemon is of another version than this program.
+fn greet(welcome: &InitializeResult) {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    let (theirs, ours) = (&welcome.daemon.version, env!("CARGO_PKG_VERSION"));
+    if theirs != ours {
+        SAID.call_once(|| {
+            output::note(&format!("the daemon is sessd {theirs}, this is sess {ours}"));
+            output::note_hint("run `sess daemon restart` so that both are of one version");
+        });
+    }
 }
 
 /// The same for commands that mean the session of this folder.
@@ -243,6 +307,13 @@ fn caller() -> Result<Caller, Stop> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_list_of_commands_fits_a_terminal() {
+        let help = Arguments::command().render_help().to_string();
+        let wide: Vec<&str> = help.lines().filter(|it| it.chars().count() > 80).collect();
+        assert!(wide.is_empty(), "{wide:#?}");
+    }
 
     #[test]
     fn the_arguments_make_sense() {

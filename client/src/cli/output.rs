@@ -1,98 +1,14 @@
-//! What goes to stdout, what to stderr, and what is the way out when something goes wrong?
+//! What goes to stdout, what to stderr, and how may it look there?
 
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustyline::ExternalPrinter;
 use serde_json::value::RawValue;
-use sess_client::{CallError, Failure, FollowError, OpenError, visible};
+use sess_client::markdown::Markdown;
+use sess_client::visible;
 
-/// Refused or failed.
-const EXIT_FAILED: u8 = 1;
-/// Wrong usage.
-const EXIT_USAGE: u8 = 2;
-/// The daemon cannot be reached.
-const EXIT_UNREACHABLE: u8 = 3;
-
-/// Why a command ends before its end.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// Whoever reads our output has enough.
-    PipeClosed,
-    /// All is said; the command did not do what was asked.
-    Said,
-    /// To be said, with the way out.
-    Failed { message: String, hint: Option<String>, code: u8 },
-}
-
-impl Stop {
-    pub(crate) fn failed(message: impl Display) -> Self {
-        Self::Failed { message: message.to_string(), hint: None, code: EXIT_FAILED }
-    }
-
-    pub(crate) fn usage(message: impl Display) -> Self {
-        Self::Failed { message: message.to_string(), hint: None, code: EXIT_USAGE }
-    }
-
-    pub(crate) fn hint(mut self, way_out: impl Display) -> Self {
-        if let Self::Failed { hint, .. } = &mut self {
-            *hint = Some(way_out.to_string());
-        }
-        self
-    }
-
-    /// Says why, and answers what the shell hears.
-    pub(crate) fn report(self) -> ExitCode {
-        match self {
-            Self::PipeClosed => ExitCode::SUCCESS,
-            Self::Said => EXIT_FAILED.into(),
-            Self::Failed { message, hint, code } => {
-                note(&message);
-                if let Some(hint) = hint {
-                    note_hint(&hint);
-                }
-                code.into()
-            }
-        }
-    }
-}
-
-impl From<Failure> for Stop {
-    fn from(failure: Failure) -> Self {
-        let code = if failure.is_unreachable() { EXIT_UNREACHABLE } else { EXIT_FAILED };
-        Self::Failed { message: failure.to_string(), hint: failure.hint(), code }
-    }
-}
-
-impl From<OpenError> for Stop {
-    fn from(err: OpenError) -> Self {
-        Failure::from(err).into()
-    }
-}
-
-impl From<CallError> for Stop {
-    fn from(err: CallError) -> Self {
-        Failure::from(err).into()
-    }
-}
-
-impl From<FollowError> for Stop {
-    fn from(err: FollowError) -> Self {
-        match err {
-            FollowError::Failed(failure) => failure.into(),
-            FollowError::Torn { .. } => Self::failed(err),
-        }
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(err: io::Error) -> Self {
-        match err.kind() {
-            io::ErrorKind::BrokenPipe => Self::PipeClosed,
-            _ => Self::failed(format_args!("cannot write: {err}")),
-        }
-    }
-}
+pub(crate) use super::stop::Stop;
 
 /// A line for the person beside the output. Nobody may be reading it, which stops nothing.
 pub(crate) fn note(text: &str) {
@@ -104,17 +20,36 @@ pub(crate) fn note_hint(text: &str) {
     let _ = writeln!(io::stderr(), "  hint: {}", visible::line(text));
 }
 
-/// Stdout, and how it may look.
-#[derive(Debug)]
+/// Prints whole lines above a prompt that is open.
+type Printer = Arc<Mutex<Box<dyn ExternalPrinter + Send>>>;
+
+/// Bytes that wait for the end of a prompt above which nothing can be printed.
+const HELD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where things are shown while a prompt is open.
+enum Above {
+    /// Above it, line by line.
+    Printer(Printer),
+    /// Nowhere before it is gone: the terminal has no place above.
+    Later,
+}
+
+/// Stdout and stderr, and how they may look.
 pub(crate) struct Output {
     /// Whether results are printed as JSON.
     pub(crate) json: bool,
+    /// Whether stdout is a terminal that shows styles.
     styled: bool,
     styled_notes: bool,
     /// Whether stdout and stderr end on one screen or in one file.
     meets_notes: bool,
     line_open: bool,
     thinking: bool,
+    /// The answer that is being printed.
+    markdown: Option<Markdown>,
+    above: Option<Above>,
+    /// The line that is not whole yet, while a prompt is open.
+    open_line: String,
 }
 
 fn same_place() -> bool {
@@ -124,16 +59,25 @@ fn same_place() -> bool {
     stdout.is_some() && stdout == place(nix::sys::stat::fstat(io::stderr()))
 }
 
+/// Whether the environment allows styles: `NO_COLOR` and a terminal that knows no codes forbid them.
+pub(crate) fn may_style() -> bool {
+    let set = |name: &str| std::env::var_os(name).filter(|it| !it.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|it| it != "dumb")
+}
+
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        let color = std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+        let styles = may_style();
         Self {
             json,
-            styled: color && io::stdout().is_terminal(),
-            styled_notes: color && io::stderr().is_terminal(),
+            styled: styles && io::stdout().is_terminal(),
+            styled_notes: styles && io::stderr().is_terminal(),
             meets_notes: same_place(),
             line_open: false,
             thinking: false,
+            markdown: None,
+            above: None,
+            open_line: String::new(),
         }
     }
 
@@ -146,6 +90,58 @@ impl Output {
         (size.ws_col > 0).then_some(size.ws_col.into())
     }
 
+    /// From now on a prompt is open: all is shown above it, line by line.
+    pub(crate) fn go_above(&mut self, printer: Option<Printer>) -> Result<(), Stop> {
+        // The prompt stands on a line of its own.
+        if std::mem::take(&mut self.line_open) || self.thinking {
+            self.write("\n")?;
+        }
+        self.above = Some(printer.map_or(Above::Later, Above::Printer));
+        Ok(())
+    }
+
+    /// The prompt is gone: what was not a whole line yet stands where it was.
+    pub(crate) fn go_direct(&mut self) -> Result<(), Stop> {
+        if self.above.take().is_some() {
+            let open = std::mem::take(&mut self.open_line);
+            self.write(&open)?;
+        }
+        Ok(())
+    }
+
+    /// All that goes to stdout, made visible and styled already.
+    fn write(&mut self, text: &str) -> Result<(), Stop> {
+        let Some(above) = &self.above else {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_bytes())?;
+            return Ok(stdout.flush()?);
+        };
+        self.open_line.push_str(text);
+        let ready = match above {
+            Above::Printer(_) => self.open_line.rfind('\n').map(|it| it + 1),
+            Above::Later => (self.open_line.len() > HELD_BYTES_MAX).then_some(self.open_line.len()),
+        };
+        let Some(ready) = ready else { return Ok(()) };
+        let rest = self.open_line.split_off(ready);
+        let lines = std::mem::replace(&mut self.open_line, rest);
+        match above {
+            Above::Printer(printer) => {
+                let mut printer = printer.lock().unwrap_or_else(PoisonError::into_inner);
+                printer.print(lines).map_err(|_| Stop::PipeClosed)
+            }
+            Above::Later => Ok(io::stdout().write_all(lines.as_bytes())?),
+        }
+    }
+
+    /// All that goes to stderr; above a prompt both are one screen.
+    fn write_beside(&mut self, text: &str) -> Result<(), Stop> {
+        if self.above.is_some() {
+            return self.write(text);
+        }
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+        Ok(())
+    }
+
     /// A method's result, as it came, on one line.
     pub(crate) fn result(&mut self, raw: &RawValue) -> Result<(), Stop> {
         self.json_line(raw.get())
@@ -153,8 +149,7 @@ impl Output {
 
     /// JSON on one line.
     pub(crate) fn json_line(&mut self, json: &str) -> Result<(), Stop> {
-        writeln!(io::stdout(), "{}", visible::json(json))?;
-        self.flush()
+        self.write(&format!("{}\n", visible::json(json)))
     }
 
     /// A piece of text that others wrote, at once.
@@ -162,19 +157,29 @@ impl Output {
         if text.is_empty() {
             return Ok(());
         }
-        self.end_thinking();
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(visible::text(text).as_bytes())?;
-        stdout.flush()?;
+        self.end_thinking()?;
         self.line_open = !text.ends_with('\n');
-        Ok(())
+        self.write(&visible::text(text))
+    }
+
+    /// A piece of a model's answer: on a terminal its markdown is shown with its look.
+    pub(crate) fn answer(&mut self, text: &str) -> Result<(), Stop> {
+        if !self.styled {
+            return self.text(text);
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.end_thinking()?;
+        let shown = self.markdown.get_or_insert_default().piece(text);
+        self.line_open = !text.ends_with('\n');
+        self.write(&shown)
     }
 
     /// A whole line; the text is made visible.
     pub(crate) fn line(&mut self, text: &str) -> Result<(), Stop> {
         self.end_line()?;
-        writeln!(io::stdout(), "{}", visible::line(text))?;
-        Ok(())
+        self.write(&format!("{}\n", visible::line(text)))
     }
 
     /// A line that stands out on a terminal.
@@ -182,18 +187,20 @@ impl Output {
         self.end_line()?;
         let text = visible::line(text);
         if self.styled {
-            writeln!(io::stdout(), "\x1b[1m{text}\x1b[0m")?;
+            self.write(&format!("\x1b[1m{text}\x1b[0m\n"))
         } else {
-            writeln!(io::stdout(), "{text}")?;
+            self.write(&format!("{text}\n"))
         }
-        Ok(())
     }
 
-    /// Ends the line that is open, if one is.
+    /// Ends the line that is open, if one is, and the answer that was printed.
     pub(crate) fn end_line(&mut self) -> Result<(), Stop> {
-        self.end_thinking();
+        self.end_thinking()?;
+        if let Some(mut markdown) = self.markdown.take() {
+            self.write(&markdown.finish())?;
+        }
         if std::mem::take(&mut self.line_open) {
-            writeln!(io::stdout())?;
+            self.write("\n")?;
         }
         self.flush()
     }
@@ -204,38 +211,41 @@ impl Output {
 
     /// A line beside the output, on a line of its own where both meet on one terminal.
     pub(crate) fn note(&mut self, text: &str) -> Result<(), Stop> {
-        self.end_thinking();
+        self.end_thinking()?;
         self.part_from_stderr()?;
-        note(text);
-        Ok(())
+        self.write_beside(&format!("sess: {}\n", visible::line(text)))
+    }
+
+    /// The way out, below a note.
+    pub(crate) fn hint(&mut self, text: &str) -> Result<(), Stop> {
+        self.write_beside(&format!("  hint: {}\n", visible::line(text)))
     }
 
     /// What the model thinks: beside the output, dim on a terminal.
     pub(crate) fn reasoning(&mut self, text: &str) -> Result<(), Stop> {
         self.part_from_stderr()?;
         let text = visible::text(text);
-        let mut stderr = io::stderr().lock();
-        let _ = if self.styled_notes {
-            write!(stderr, "\x1b[2m{text}\x1b[0m")
+        if self.styled_notes {
+            self.write_beside(&format!("\x1b[2m{text}\x1b[0m"))?;
         } else {
-            stderr.write_all(text.as_bytes())
-        };
+            self.write_beside(&text)?;
+        }
         self.thinking = true;
         Ok(())
     }
 
     fn part_from_stderr(&mut self) -> Result<(), Stop> {
-        if self.meets_notes && self.line_open {
+        if self.line_open && (self.meets_notes || self.above.is_some()) {
             self.line_open = false;
-            writeln!(io::stdout())?;
-            self.flush()?;
+            self.write("\n")?;
         }
         Ok(())
     }
 
-    fn end_thinking(&mut self) {
+    fn end_thinking(&mut self) -> Result<(), Stop> {
         if std::mem::take(&mut self.thinking) {
-            let _ = writeln!(io::stderr());
+            self.write_beside("\n")?;
         }
+        Ok(())
     }
 }

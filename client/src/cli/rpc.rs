@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use serde_json::{Map, Value};
+use sess_protocol::error::Kind;
 use sess_protocol::line::LINE_BYTES_MAX;
 
 use super::caller;
@@ -22,7 +23,13 @@ pub(crate) async fn run(
         Stop::usage(format_args!("the params are no JSON object: {err}"))
             .hint(format_args!("as in: sess rpc {method} '{{\"limit\": 5}}'"))
     })?;
-    let result = caller()?.call_raw(method, params).await?;
+    let result = caller()?.call_raw(method, params).await.map_err(|failure| {
+        // Here a person names the method: the daemon knows which one may be meant.
+        match (failure.kind(), failure.hint()) {
+            (Some(Kind::UnknownMethod), Some(hint)) => Stop::failed(&failure).hint(hint),
+            _ => failure.into(),
+        }
+    })?;
     output.result(&result)
 }
 

@@ -1,39 +1,40 @@
-//! Sessions from outside: make, list, show, resume, rename, cancel, delete.
+//! Sessions from outside: make, list, show, resume, rename, delete, clean.
 
+use clap::Args;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sess_client::{Caller, Failure};
 use sess_protocol::error::Kind;
 use sess_protocol::methods::{
-    Method, PAGE_MAX, SessionActive, SessionCreate, SessionCreateParams, SessionDelete,
-    SessionDeleteParams, SessionGet, SessionList, SessionListParams, SessionParams, SessionResume,
-    SessionResumeParams, SessionUpdate, SessionUpdateParams, TaskCancel, WorkspaceParams,
+    Method, PAGE_MAX, SessionCreate, SessionCreateParams, SessionDelete, SessionDeleteParams,
+    SessionList, SessionListParams, SessionResume, SessionResumeParams, SessionUpdate,
+    SessionUpdateParams,
 };
 use sess_protocol::things::Session;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
+use super::ask::{ask, ask_raw, members, members_of, object};
 use super::output::{Output, Stop, note, note_hint};
 use super::table::{self, Column};
-use super::transcript::{self, short, word};
-use super::{ages, caller, dial_here};
+use super::transcript::{self, short, wire_word, word};
+use super::{ages, caller, dial_here, since};
 
-/// Calls a method; with `--json` prints its result as it came and answers none.
-async fn ask<M: Method>(
-    output: &mut Output,
-    caller: &mut Caller,
-    params: &M::Params,
-) -> Result<Option<M::Result>, Stop> {
-    if !output.json {
-        return Ok(Some(caller.call::<M>(params).await?));
-    }
-    let params = match serde_json::to_value(params) {
-        Ok(Value::Object(params)) => params,
-        _ => Map::new(),
-    };
-    let raw = caller.call_raw(M::NAME, params).await?;
-    output.result(&raw)?;
-    Ok(None)
+/// Which sessions go.
+#[derive(Debug, Args)]
+pub(crate) struct CleanArguments {
+    /// Those not used since: an age as 30d or 12h, or a date as 2026-01-31.
+    #[arg(long)]
+    before: Option<String>,
+    /// Of these only the ones in which nothing was said; without --before all of that kind.
+    #[arg(long)]
+    empty: bool,
+    /// Also those with tags.
+    #[arg(long)]
+    tagged: bool,
+    /// Only say which would go.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
 }
 
 pub(crate) async fn new(
@@ -53,13 +54,14 @@ pub(crate) async fn new(
     output.line(&id)
 }
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 8] = [
     Column { heading: "ID", right: false, flexible: false, dispensable: 0 },
     Column { heading: "TITLE", right: false, flexible: true, dispensable: 0 },
     Column { heading: "STATUS", right: false, flexible: false, dispensable: 1 },
     Column { heading: "MODEL", right: false, flexible: false, dispensable: 3 },
     Column { heading: "TOKENS", right: true, flexible: false, dispensable: 4 },
-    Column { heading: "ITER", right: true, flexible: false, dispensable: 5 },
+    Column { heading: "COST", right: true, flexible: false, dispensable: 5 },
+    Column { heading: "ITER", right: true, flexible: false, dispensable: 6 },
     Column { heading: "ACTIVE", right: false, flexible: false, dispensable: 2 },
 ];
 
@@ -102,15 +104,10 @@ fn row(session: &Session, now: Timestamp) -> Vec<String> {
         status,
         session.model.clone(),
         ages::count(session.usage.total_tokens),
+        ages::money(session.usage.cost_usd.as_deref(), session.iterations > 0),
         session.iterations.to_string(),
-        ages::ago(now.0, session.updated_at.0),
+        ages::ago(now.0, session.active_at.0),
     ]
-}
-
-/// A word of the protocol as it is written there.
-fn wire_word(word: &impl serde::Serialize) -> String {
-    let value = serde_json::to_value(word).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }
 
 pub(crate) async fn show(output: &mut Output, session: String, limit: u32) -> Result<(), Stop> {
@@ -131,7 +128,7 @@ pub(crate) async fn show(output: &mut Output, session: String, limit: u32) -> Re
         if output.json {
             return output.result(&raw);
         }
-        let mut result = object(&raw);
+        let mut result = object("message/list", &raw)?;
         let Some(Value::Array(messages)) = result.remove("messages") else { break };
         count += messages.len();
         let empty = messages.is_empty();
@@ -145,13 +142,9 @@ pub(crate) async fn show(output: &mut Output, session: String, limit: u32) -> Re
         note(&format!("older messages are not shown; `sess show {session} -n {}`", count * 10));
     }
     for message in pages.iter().rev().flatten().filter_map(Value::as_object) {
-        transcript::message(output, &mut caller, message).await?;
+        transcript::message(output, &mut caller, message, false).await?;
     }
     Ok(())
-}
-
-fn object(raw: &RawValue) -> Members {
-    serde_json::from_str(raw.get()).unwrap_or_default()
 }
 
 pub(crate) async fn resume(
@@ -160,29 +153,18 @@ pub(crate) async fn resume(
     limit: u32,
 ) -> Result<(), Stop> {
     let mut caller = Caller::new(dial_here()?);
-    let workspace = if session.is_some() { None } else { caller.dial().workspace.clone() };
-    let named = session.is_some();
-    let mut params =
-        SessionResumeParams { session, workspace, messages: Some(limit), ..Default::default() };
-    let mut resumed = call_resume(&mut caller, &params).await;
-    // Nothing was ever said in this folder: the latest of all is the next best.
-    if !named && resumed.as_ref().is_err_and(|it| it.kind() == Some(Kind::NotFound)) {
-        params.workspace = None;
-        let mut everywhere = super::caller()?;
-        resumed = call_resume(&mut everywhere, &params).await;
-    }
-    let raw = resumed?;
+    let raw = resumed(&mut caller, session, limit).await?;
     if output.json {
         return output.result(&raw);
     }
-    let view = object(&raw);
+    let view = object(SessionResume::NAME, &raw)?;
     let none = Members::new();
     let session = view.get("session").and_then(Value::as_object).unwrap_or(&none);
     let id = short(word(session, "id"));
     note(&format!("session {id} · {} · {}", word(session, "title"), word(session, "model")));
     let messages = view.get("messages").and_then(Value::as_array);
     for message in messages.into_iter().flatten().filter_map(Value::as_object) {
-        transcript::message(output, &mut caller, message).await?;
+        transcript::message(output, &mut caller, message, false).await?;
     }
     output.flush()?;
     if session.get("running").is_some_and(Value::is_string) {
@@ -193,44 +175,42 @@ pub(crate) async fn resume(
     Ok(())
 }
 
+/// The session that is meant by a name, or the latest here.
+async fn resumed(
+    caller: &mut Caller,
+    session: Option<String>,
+    limit: u32,
+) -> Result<Box<RawValue>, Stop> {
+    let workspace = if session.is_some() { None } else { caller.dial().workspace.clone() };
+    let named = session.is_some();
+    let mut params =
+        SessionResumeParams { session, workspace, messages: Some(limit), ..Default::default() };
+    let mut resumed = call_resume(caller, &params).await;
+    // Nothing was ever said in this folder: the latest of all is the next best.
+    if !named && resumed.as_ref().is_err_and(|it| it.kind() == Some(Kind::NotFound)) {
+        params.workspace = None;
+        let mut everywhere = super::caller()?;
+        resumed = call_resume(&mut everywhere, &params).await;
+    }
+    Ok(resumed?)
+}
+
+/// The same, as the session's id.
+pub(crate) async fn call_resume_here(
+    caller: &mut Caller,
+    session: Option<String>,
+) -> Result<String, Stop> {
+    let raw = resumed(caller, session, 0).await?;
+    let view = object(SessionResume::NAME, &raw)?;
+    let session = view.get("session").and_then(Value::as_object);
+    Ok(session.map_or("", |it| word(it, "id")).to_owned())
+}
+
 async fn call_resume(
     caller: &mut Caller,
     params: &SessionResumeParams,
 ) -> Result<Box<RawValue>, Failure> {
-    let params = match serde_json::to_value(params) {
-        Ok(Value::Object(params)) => params,
-        _ => Map::new(),
-    };
-    caller.call_raw(SessionResume::NAME, params).await
-}
-
-pub(crate) async fn cancel(output: &mut Output, what: Option<String>) -> Result<(), Stop> {
-    let mut caller = Caller::new(dial_here()?);
-    let task = match what {
-        Some(task) if task.starts_with("task_") => task,
-        what => running_of(&mut caller, what).await?,
-    };
-    let params = sess_protocol::methods::TaskParams { task };
-    let Some(cancelled) = ask::<TaskCancel>(output, &mut caller, &params).await? else {
-        return Ok(());
-    };
-    let status = wire_word(&cancelled.task.status);
-    note(&format!("the task {} is {status}", cancelled.task.id));
-    Ok(())
-}
-
-/// The running task of a session, or of the active one.
-async fn running_of(caller: &mut Caller, session: Option<String>) -> Result<String, Stop> {
-    let session = match session {
-        Some(session) => caller.call::<SessionGet>(&SessionParams { session }).await?,
-        None => caller
-            .call::<SessionActive>(&WorkspaceParams::default())
-            .await?
-            .ok_or_else(|| Stop::failed("no session is active").hint("see `sess ls`"))?,
-    };
-    let id = short(&session.id.to_string());
-    let nothing = || Stop::failed(format_args!("nothing runs in session {id}"));
-    Ok(session.running.ok_or_else(nothing)?.to_string())
+    caller.call_raw(SessionResume::NAME, members_of(params)).await
 }
 
 pub(crate) async fn rename(
@@ -271,4 +251,27 @@ pub(crate) async fn remove(
         }
     }
     if failed { Err(Stop::Said) } else { Ok(()) }
+}
+
+/// Removes sessions that nobody needs: those in which nothing was said, or those older than a date.
+pub(crate) async fn clean(output: &mut Output, arguments: CleanArguments) -> Result<(), Stop> {
+    let before = arguments.before.as_deref().map(since::moment).transpose()?;
+    let params = members([
+        ("empty", (before.is_none() || arguments.empty).then(|| true.into())),
+        ("before", before.map(|it| it.to_string().into())),
+        ("keep_tagged", (!arguments.tagged).then(|| true.into())),
+        ("dry_run", arguments.dry_run.then(|| true.into())),
+    ]);
+    let Some(result) = ask_raw(output, &mut caller()?, "session/cleanup", params).await? else {
+        return Ok(());
+    };
+    let sessions = result.get("sessions").and_then(Value::as_array);
+    let ids: Vec<&str> = sessions.into_iter().flatten().filter_map(Value::as_str).collect();
+    for id in &ids {
+        output.line(id)?;
+    }
+    output.flush()?;
+    let done = if arguments.dry_run { "would be removed" } else { "removed" };
+    note(&format!("{} sessions {done}", ids.len()));
+    Ok(())
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use sess_client::{Caller, Failure, blob};
 use sess_protocol::view::Members;
 
+use super::CLIENT;
 use super::answer::Show;
 use super::output::{Output, Stop};
 
@@ -23,16 +24,23 @@ pub(crate) fn word<'a>(members: &'a Members, name: &str) -> &'a str {
     members.get(name).and_then(Value::as_str).unwrap_or("")
 }
 
-/// Prints a message with its heading.
+/// A word of the protocol as it is written there.
+pub(crate) fn wire_word(word: &impl serde::Serialize) -> String {
+    let value = serde_json::to_value(word).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Prints a message with its heading; `live` when it is said at this moment.
 pub(crate) async fn message(
     output: &mut Output,
     caller: &mut Caller,
     message: &Members,
+    live: bool,
 ) -> Result<(), Stop> {
-    heading(output, message)?;
+    heading(output, message, live)?;
     let blocks = message.get("content").and_then(Value::as_array);
     for block in blocks.into_iter().flatten().filter_map(Value::as_object) {
-        print_block(output, caller, block).await?;
+        print_block(output, caller, block, word(message, "role") == "assistant").await?;
     }
     if word(message, "status") == "partial" {
         output.line("[cut off here]")?;
@@ -41,24 +49,39 @@ pub(crate) async fn message(
 }
 
 /// Who speaks: the line above a message.
-pub(crate) fn heading(output: &mut Output, message: &Members) -> Result<(), Stop> {
-    let who = match (word(message, "role"), word(message, "model")) {
-        (role, "") => role.to_owned(),
-        (role, model) => format!("{role} ({model})"),
+pub(crate) fn heading(output: &mut Output, message: &Members, live: bool) -> Result<(), Stop> {
+    let by = message.get("by").and_then(Value::as_object).and_then(|it| stranger(it, live));
+    let who = match (word(message, "role"), word(message, "model"), by) {
+        (role, "", None) => role.to_owned(),
+        (role, "", Some(by)) => format!("{role} (by {by})"),
+        (role, model, _) => format!("{role} ({model})"),
     };
     output.end_line()?;
     output.heading(&format!("── {who}"))
+}
+
+/// Who said it, when it was another program. Of those that bear our name only one that speaks at this
+/// moment is another: what was said before by `sess` is not worth a word.
+fn stranger(by: &Members, live: bool) -> Option<String> {
+    let (client, pid) = (word(by, "client"), by.get("pid").and_then(Value::as_u64)?);
+    let other = client != CLIENT || (live && pid != u64::from(std::process::id()));
+    other.then(|| format!("{client} {pid}"))
 }
 
 async fn print_block(
     output: &mut Output,
     caller: &mut Caller,
     block: &Members,
+    answers: bool,
 ) -> Result<(), Stop> {
     match word(block, "type") {
         "text" => {
             let text = whole_text(caller, block).await?;
-            output.text(&text)?;
+            if answers {
+                output.answer(&text)?
+            } else {
+                output.text(&text)?
+            };
             output.end_line()
         }
         "reasoning" => {
@@ -119,7 +142,7 @@ pub(crate) fn show(output: &mut Output, shows: Vec<Show>) -> Result<(), Stop> {
     for show in shows {
         match show {
             Show::Begin => {}
-            Show::Text(text) => output.text(&text)?,
+            Show::Text(text) => output.answer(&text)?,
             Show::Reasoning(text) => output.reasoning(&text)?,
             Show::Again => {
                 output.end_line()?;

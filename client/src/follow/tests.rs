@@ -11,7 +11,7 @@ const MESSAGE: &str = "msg_01998f2e4c0070008000000000000003";
 
 fn follower(folder: &Folder, patience: Option<Duration>) -> Follower {
     let client = "test".to_owned();
-    let dial = Dial { path: folder.socket(), client, workspace: None, start: false };
+    let dial = Dial { path: folder.socket(), client, workspace: None, start: false, greet: None };
     Follower::new(dial, "1f2e", From::Now { messages: 5 }, patience)
 }
 

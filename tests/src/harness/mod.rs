@@ -7,6 +7,7 @@
 pub mod daemon;
 pub mod table;
 pub mod talk;
+pub mod terminal;
 pub mod transcript;
 pub mod wire;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 pub use daemon::{Daemon, Plan};
 pub use talk::{asked, said, until_asked, until_held};
+pub use terminal::Terminal;
 pub use wire::{Told, Wire};
 
 use crate::stub::{Options, Stub};

@@ -10,8 +10,8 @@ use sess_protocol::error::{Error, Kind};
 use sess_protocol::line::{DEPTH_MAX, LINE_BYTES_MAX};
 use sess_protocol::methods as m;
 use sess_protocol::methods::{
-    Backup, BackupResult, BLOB_PIECE_BYTES_MAX, DaemonInfo, DaemonStatusResult, InitializeResult, METHODS, PAGE_MAX,
-    QUEUE_MAX, Role, SessionCounts, StoreInfo, StoreStatus, TaskCounts,
+    BLOB_PIECE_BYTES_MAX, Backup, BackupResult, DaemonInfo, DaemonStatusResult, InitializeResult,
+    METHODS, PAGE_MAX, QUEUE_MAX, Role, SessionCounts, StoreInfo, StoreStatus, TaskCounts,
 };
 
 use super::super::overview;

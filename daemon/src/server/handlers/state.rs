@@ -12,7 +12,6 @@ use sess_protocol::methods::StateDocumentParams;
 use super::super::find::workspace_path;
 use super::super::index;
 use super::super::out::{Line, Out};
-use super::super::params::plain_limit;
 use super::super::router::{Call, Routed, Work, json_of, later};
 use crate::documents::{Follow, SESSIONS};
 use crate::shared::Shared;

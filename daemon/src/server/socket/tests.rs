@@ -22,6 +22,7 @@ fn config(folder: &Path) -> Config {
         credentials_dir: None,
         log_filter: "info".to_owned(),
         socket_passed: false,
+        handed_over: false,
         notify_socket: None,
         watchdog: None,
     }
