@@ -197,6 +197,19 @@ async fn several_lines_come_by_backslash_by_alt_enter_and_by_paste() {
     assert_eq!(wire.texts(&session).await[0], "one\ntwo\nthree fo\\\nur");
 }
 
+/// Keys that come at once, as over a slow line, are read at once, too: those behind the end of a line are
+/// the beginning of the next.
+#[tokio::test]
+async fn what_is_typed_ahead_is_not_lost() {
+    let daemon = Daemon::start().await;
+    let mut terminal = Terminal::open(daemon.plan(), 80, 24).await;
+    terminal.enter("sess chat; echo left");
+    terminal.until_prompts(1).await;
+    terminal.keys(&["d", "r", "a", "f", "t", "C-c", "/", "q", "u", "e", "u", "e", "Enter", "C-d"]);
+    let screen = terminal.until_shown("\nleft").await;
+    assert!(screen.contains("> /queue\nsess: there is no session yet"), "{screen}");
+}
+
 #[tokio::test]
 async fn the_editor_of_the_environment_takes_over_and_gives_back() {
     let daemon = Daemon::start().await;

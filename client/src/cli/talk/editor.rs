@@ -49,7 +49,8 @@ struct Ask {
 #[derive(Debug, Default)]
 struct Pressed {
     elsewhere: bool,
-    on_empty: bool,
+    /// Ctrl-c, and whether the line was empty.
+    interrupt: Option<bool>,
     /// Where enter was pressed behind a backslash: so many bytes stood before it.
     goes_on: Vec<usize>,
 }
@@ -134,10 +135,14 @@ fn editor(
 
 fn ended(line: rustyline::Result<String>, pressed: &Mutex<Pressed>) -> Typed {
     let pressed = std::mem::take(&mut *pressed.lock().unwrap_or_else(PoisonError::into_inner));
+    if let (Ok(_), Some(empty)) = (&line, pressed.interrupt) {
+        return Typed::Interrupt { empty };
+    }
     match line {
         Ok(text) if pressed.elsewhere => Typed::Elsewhere(joined(text, pressed.goes_on)),
         Ok(text) => Typed::Text(joined(text, pressed.goes_on)),
-        Err(ReadlineError::Interrupted) => Typed::Interrupt { empty: pressed.on_empty },
+        // By a terminal without keys of its own.
+        Err(ReadlineError::Interrupted) => Typed::Interrupt { empty: true },
         Err(_) => Typed::End,
     }
 }
@@ -166,13 +171,15 @@ fn keep(editor: &mut Editor<Helper, FileHistory>, typed: &Typed, history: Option
     }
 }
 
-/// Ctrl-c: tells an empty line from one that is thrown away.
+/// Ctrl-c: tells an empty line from one that is thrown away. The line is accepted and not interrupted,
+/// for with an interrupted one rustyline throws away what was typed behind it.
 struct OnInterrupt(Arc<Mutex<Pressed>>);
 
 impl ConditionalEventHandler for OnInterrupt {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, line: &EventContext) -> Option<Cmd> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).on_empty = line.line().is_empty();
-        Some(Cmd::Interrupt)
+        let mut pressed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pressed.interrupt = Some(line.line().is_empty());
+        Some(Cmd::AcceptLine)
     }
 }
 
