@@ -20,4 +20,5 @@ mod restart;
 mod session;
 mod socket;
 mod state;
+mod steer;
 mod transcripts;

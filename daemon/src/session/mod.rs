@@ -3,6 +3,7 @@
 pub mod actor;
 pub mod command;
 pub mod content;
+pub mod ending;
 pub mod followers;
 mod intents;
 pub mod live;
@@ -10,8 +11,10 @@ mod locks;
 pub mod members;
 pub mod queue;
 pub mod recovery;
+mod rewind;
 mod run;
 pub mod state;
+pub mod steering;
 pub mod writing;
 
 use std::sync::Arc;

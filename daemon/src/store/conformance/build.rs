@@ -232,6 +232,7 @@ pub(crate) fn appended(id: MessageId, parent: Option<MessageId>, text: &str) -> 
         message: text_message(id, parent, text),
         session: counters(1),
         thread: Some(main_at(id, 1)),
+        task: None,
     })
 }
 
