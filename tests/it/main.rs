@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
 
+mod again;
 mod chat;
 mod envelope;
 mod failing;

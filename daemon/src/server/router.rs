@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::follow::FollowAsk;
-use super::handlers::{blob, chat, daemon, message, session, state, task};
+use super::handlers::{blob, chat, cleanup, daemon, event, message, session, state, task};
 use super::params::{Common, decode};
 use crate::documents::Documents;
 use crate::nearest::nearest;
@@ -159,6 +159,7 @@ impl Router {
             SessionLock => session::lock, await;
             SessionRelease => session::release, await;
             SessionPersist => session::persist, await;
+            SessionCleanup => cleanup::cleanup, await;
             SessionFollow => session::follow, await;
             SessionUnfollow => session::unfollow, await;
             ChatSend => chat::send, await;
@@ -166,8 +167,11 @@ impl Router {
             TaskList => task::list;
             TaskCancel => task::cancel, await;
             TaskWait => task::wait, await;
+            TaskUpdate => task::update, await;
+            TaskRetry => task::retry, await;
             MessageList => message::list;
             ThreadList => message::threads;
+            EventAppend => event::append, await;
             StateGet => state::get;
             StateSet => state::set;
             StateDelete => state::delete;

@@ -37,6 +37,13 @@ impl Actor {
             Intent::Persist(id) => self.persist(id, &origin).await,
             Intent::Send(ask) => return self.send(*ask, origin, reply).await,
             Intent::Cancel(task) => self.cancel(task, &origin).await,
+            Intent::UpdateTask(new) => self.update_task(*new, &origin).await,
+            Intent::Retry(retry) => self.retry(retry, &origin).await,
+            Intent::Own(params) => self.append_own(*params, &origin).await,
+            Intent::CleanUp => match self.may_clean_up() {
+                Ok(()) => return self.delete(origin, reply).await,
+                Err(refusal) => Err(refusal),
+            },
             Intent::Delete { force } => match self.may_delete(force) {
                 Ok(()) => return self.delete(origin, reply).await,
                 Err(refusal) => Err(refusal),
@@ -263,6 +270,16 @@ impl Actor {
                 .hint("cancel it, or delete with `force`"));
         }
         Ok(())
+    }
+
+    /// A cleanup leaves what anybody needs.
+    fn may_clean_up(&self) -> Result<(), Error> {
+        let needed =
+            !self.state.is_settled() || !self.followers.is_empty() || self.creator.is_some();
+        if !needed {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Busy, "the session has a task, a lock or a follower"))
     }
 
     /// Deletes a session that was made in passing and in which nothing was said.

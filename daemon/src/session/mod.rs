@@ -1,6 +1,7 @@
 //! One session: a handle for all, an actor that alone changes it.
 
 pub mod actor;
+pub mod again;
 pub mod command;
 pub mod content;
 pub mod ending;

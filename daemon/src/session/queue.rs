@@ -118,7 +118,7 @@ impl Change {
     }
 
     /// The members of the session that every accepted request changes.
-    fn spoken(&self, ask: &Ask) -> SessionPatch {
+    pub(super) fn spoken(&self, ask: &Ask) -> SessionPatch {
         let mut session = SessionPatch::new();
         session.active_at = Some(self.now);
         session.tasks = Some(self.state.count("tasks") + 1);

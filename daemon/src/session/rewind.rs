@@ -6,7 +6,7 @@ use sess_protocol::things::Task;
 use sess_protocol::view::Members;
 
 use super::actor::Actor;
-use super::state::read;
+use super::state::{State, read};
 use super::steering::Move;
 use crate::store::{MessagePage, StoreError};
 
@@ -24,12 +24,20 @@ struct Link {
 impl Actor {
     /// The move that the next task of the queue begins with, if it begins with one.
     pub(super) async fn move_before_next(&self) -> Result<Option<Move>, StoreError> {
-        let Some(next) = self.state.queue().first().and_then(|it| self.state.task(*it)) else {
+        self.move_before(&self.state).await
+    }
+
+    /// The same in a state that is not saved yet.
+    pub(super) async fn move_before(&self, state: &State) -> Result<Option<Move>, StoreError> {
+        let Some(next) = state.queue().first().and_then(|it| state.task(*it)) else {
             return Ok(None);
         };
         // One that goes on after a restart has moved its thread when it started.
         if next.started_at.is_some() {
             return Ok(None);
+        }
+        if next.retry_of.is_some() {
+            return self.move_to_request(&next).await;
         }
         let Some(replaces) = next.replaces.filter(|it| it.rollback) else { return Ok(None) };
         let Some(replaced) = self.whole_task(replaces.task).await? else { return Ok(None) };
@@ -47,7 +55,7 @@ impl Actor {
 
     /// The message before this one on a thread's path, and how many lie up to it; `None` when this
     /// one is not on the path.
-    async fn before(
+    pub(super) async fn before(
         &self,
         thread: &ThreadId,
         message: MessageId,

@@ -83,13 +83,35 @@ pub(crate) fn check_after(
 ) -> Result<(), String> {
     counters(after)?;
     let message = event.data.get("message").and_then(Value::as_object);
-    let wanted = message.map_or(before, |it| text(it, "id"));
+    let mut wanted = message.map_or(before, |it| text(it, "id"));
+    if event.kind == "thread.moved" {
+        moved(before, event, after)?;
+        wanted = event.data["thread"]["head"].as_str().unwrap_or("");
+    }
     if head(after) != wanted {
         return Err(format!("the newest message is `{}`, not `{wanted}`", head(after)));
     }
     let new = iterations(after);
     if new != asked + 1 && (new != asked || event.kind == "task.completed") {
         return Err(format!("`iterations` goes from {asked} to {new} at {}", event.kind));
+    }
+    Ok(())
+}
+
+/// A thread goes back along its path, by as many messages as it says.
+fn moved(before: &str, event: &Event, after: &View) -> Result<(), String> {
+    let (from, thread) = (event.data.get("from"), &event.data["thread"]);
+    if from.and_then(Value::as_str) != Some(before) {
+        return Err(format!("the thread moves from {from:?}, and was at `{before}`"));
+    }
+    let (mut at, mut left) = (thread["head"].as_str(), thread["messages"].as_u64());
+    while let Some(id) = at {
+        let message = after.thing("message", id).ok_or("the thread moves to no message")?;
+        at = message.get("parent").and_then(Value::as_str);
+        left = left.and_then(|it| it.checked_sub(1));
+    }
+    if left != Some(0) {
+        return Err(format!("the thread has not {} messages", thread["messages"]));
     }
     Ok(())
 }

@@ -4,6 +4,8 @@ mod blob;
 mod chat;
 mod daemon;
 mod document;
+mod event;
+mod exchange;
 mod list;
 mod model;
 mod session;
@@ -17,6 +19,8 @@ pub use blob::*;
 pub use chat::*;
 pub use daemon::*;
 pub use document::*;
+pub use event::*;
+pub use exchange::*;
 pub use list::*;
 pub use model::*;
 pub use session::*;
@@ -150,6 +154,8 @@ methods! {
     SessionRelease "session/release" SessionReleaseParams => SessionReleaseResult, Change expect_seq;
     /// Writes what is unsaved and makes a manual checkpoint.
     SessionPersist "session/persist" SessionParams => SessionPersistResult, Change keyed expect_seq;
+    /// Deletes sessions that nobody needs.
+    SessionCleanup "session/cleanup" SessionCleanupParams => SessionCleanupResult, Change keyed;
     /// Tells all that happens in a session, from now or from a cursor on.
     SessionFollow "session/follow" SessionFollowParams => SessionFollowResult, Read;
     /// Ends a follow.
@@ -164,10 +170,16 @@ methods! {
     TaskCancel "task/cancel" TaskParams => TaskCancelResult, Change keyed expect_seq;
     /// Answers when a task is final.
     TaskWait "task/wait" TaskWaitParams => TaskWaitResult, Read;
+    /// Changes a task that waits.
+    TaskUpdate "task/update" TaskUpdateParams => TaskCancelResult, Change keyed expect_seq;
+    /// Tries a final task again, as a new one.
+    TaskRetry "task/retry" TaskRetryParams => TaskCancelResult, Change keyed expect_seq;
     /// Pages through the messages of a thread.
     MessageList "message/list" MessageListParams => MessageListResult, Read;
     /// Lists a session's threads.
     ThreadList "thread/list" ThreadListParams => ThreadListResult, Read;
+    /// Keeps a front end's own event.
+    EventAppend "event/append" EventAppendParams => EventAppendResult, Change keyed expect_seq;
     /// Answers a document, or one key of it.
     StateGet "state/get" StateParams => StateValue, Read;
     /// Sets a document, or one key of it.

@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 23] = [
+pub(super) const SABOTAGES: [Sabotage; 24] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -106,6 +106,7 @@ pub(super) const SABOTAGES: [Sabotage; 23] = [
     broken("no_requeue", &[socket(&["restart::"])]),
     broken("no_settling", &[socket(&["restart::"])]),
     broken("lost_steering", &[socket(&["steer::"])]),
+    broken("lost_retry", &[socket(&["again::"])]),
     broken("no_abort", &[socket(&["chat::"])]),
     // Retries, expectations, locks, roles.
     broken("no_key_check", &[socket(&["keys::"])]),

@@ -2,7 +2,9 @@
 
 pub(super) mod blob;
 pub(super) mod chat;
+pub(super) mod cleanup;
 pub(super) mod daemon;
+pub(super) mod event;
 pub(super) mod message;
 pub(super) mod session;
 pub(super) mod state;

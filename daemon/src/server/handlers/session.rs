@@ -212,7 +212,7 @@ fn page(shared: &Shared, found: Vec<Members>, limit: usize) -> String {
     text
 }
 
-fn id_of(members: &Members) -> Option<SessionId> {
+pub(super) fn id_of(members: &Members) -> Option<SessionId> {
     members.get("id").and_then(Value::as_str)?.parse().ok()
 }
 

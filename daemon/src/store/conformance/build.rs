@@ -127,6 +127,7 @@ impl Log {
             by: Some(by()),
             task: None,
             kind,
+            stream: None,
             data,
         });
         Commit::new(self.session, self.hash, events.collect())
