@@ -260,7 +260,8 @@ async fn tasks_are_listed_running_first_then_the_queue_then_the_newest_final() {
     wire.ok("task/cancel", json!({"task": last["task"]})).await;
     let list = wire.ok("task/list", of(&world.session)).await;
     let ids: Vec<_> = list["tasks"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
-    assert_eq!(ids, [&json!(world.running), &json!(world.queued), &last["task"]]);
+    let [running, queued, done] = [&world.running, &world.queued, &world.done].map(|it| json!(it));
+    assert_eq!(ids, [&running, &queued, &last["task"], &done]);
     assert_eq!(list["tasks"][0]["position"], 0);
     assert_eq!(list["tasks"][1]["position"], 1);
     assert_eq!(list["tasks"][1]["request"]["content"][0]["text"], "second");

@@ -7,6 +7,7 @@
 mod again;
 mod chat;
 mod envelope;
+mod exchange;
 mod failing;
 mod find;
 mod follow;

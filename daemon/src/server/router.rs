@@ -11,9 +11,12 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::follow::FollowAsk;
-use super::handlers::{blob, chat, cleanup, daemon, event, message, session, state, task};
+use super::handlers::{
+    blob, chat, cleanup, daemon, event, exchange, message, session, state, task,
+};
 use super::params::{Common, decode};
 use crate::documents::Documents;
+use crate::exchange::Spool;
 use crate::nearest::nearest;
 use crate::session::command::Outcome;
 use crate::shared::Shared;
@@ -36,6 +39,7 @@ pub type Routed = Result<Work, Error>;
 pub struct Router {
     shared: Arc<Shared>,
     documents: Documents,
+    spool: Spool,
     connections: Arc<AtomicUsize>,
     started: Instant,
 }
@@ -64,7 +68,8 @@ impl Router {
     #[must_use]
     pub fn new(shared: Arc<Shared>, documents: Documents) -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
-        Self { shared, documents, connections, started: Instant::now() }
+        let spool = Spool::beside(&shared.store.path());
+        Self { shared, documents, spool, connections, started: Instant::now() }
     }
 
     /// What all parts share.
@@ -77,6 +82,12 @@ impl Router {
     #[must_use]
     pub fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    /// Files by their hash.
+    #[must_use]
+    pub fn spool(&self) -> &Spool {
+        &self.spool
     }
 
     /// The count of connections.
@@ -159,6 +170,8 @@ impl Router {
             SessionLock => session::lock, await;
             SessionRelease => session::release, await;
             SessionPersist => session::persist, await;
+            SessionExport => exchange::export, await;
+            SessionImport => exchange::import;
             SessionCleanup => cleanup::cleanup, await;
             SessionFollow => session::follow, await;
             SessionUnfollow => session::unfollow, await;
@@ -181,6 +194,7 @@ impl Router {
             StateFollow => state::follow;
             ModelList => state::models;
             BlobGet => blob::get;
+            BlobPut => blob::put, await;
         }
     }
 }

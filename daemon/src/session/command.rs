@@ -145,6 +145,8 @@ pub struct Append {
     pub origin: Origin,
     /// The session that is deleted with it.
     pub deletes: Option<SessionId>,
+    /// The answer, where it is known before.
+    pub known: Option<String>,
     /// Makes the answer of the fact's number.
     pub answer: fn(&Fact, u64) -> String,
     /// Where the answer goes.

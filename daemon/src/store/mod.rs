@@ -92,6 +92,38 @@ pub struct StoredEvent {
     pub json: Box<RawValue>,
 }
 
+/// A commit as it was first written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommit {
+    /// The number of its last event.
+    pub last: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its body.
+    pub body: String,
+}
+
+/// A part of a session that comes from elsewhere.
+#[derive(Debug)]
+pub enum Imported {
+    /// Bytes that a commit behind it names.
+    Blob(NewBlob),
+    /// The next commit.
+    Commit(Box<Commit>),
+}
+
+/// Where a session comes from. It can be read more than once, and is never held whole.
+pub trait ImportSource: Send + Sync + std::fmt::Debug {
+    /// Gives all parts in their order, until one is refused.
+    ///
+    /// # Errors
+    /// The refusal, or that it can no longer be read.
+    fn read(
+        &self,
+        each: &mut dyn FnMut(Imported) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
+}
+
 /// Which sessions are asked for.
 #[derive(Debug, Clone, Default)]
 pub struct SessionFilter {
@@ -207,6 +239,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         last: u64,
         bytes: usize,
     ) -> Answer<'_, Vec<StoredEvent>>;
+
+    /// The commits behind the one that ends with `after`, in order, until about `bytes` are read (at
+    /// least one when there is one), checked like events.
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>>;
+
+    /// Stores a session that comes from elsewhere, all of it or nothing. `NotNext` when there is one
+    /// of that id.
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()>;
 
     /// The mark of the commit that holds an event, for checking a cursor.
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>>;

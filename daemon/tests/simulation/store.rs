@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_daemon::store::memory::MemoryStore;
 use sess_daemon::store::{
-    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
-    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
+    PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
 };
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::time::Timestamp;
@@ -88,6 +88,19 @@ impl Store for Watched {
         bytes: usize,
     ) -> Answer<'_, Vec<StoredEvent>> {
         self.inner().events(session, after, last, bytes)
+    }
+
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>> {
+        self.inner().commits(session, after, bytes)
+    }
+
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
+        self.inner().import(session, source)
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {

@@ -154,6 +154,10 @@ methods! {
     SessionRelease "session/release" SessionReleaseParams => SessionReleaseResult, Change expect_seq;
     /// Writes what is unsaved and makes a manual checkpoint.
     SessionPersist "session/persist" SessionParams => SessionPersistResult, Change keyed expect_seq;
+    /// Writes a session into a file.
+    SessionExport "session/export" SessionExportParams => SessionExportResult, Read;
+    /// Makes the session that a file holds, with its ids.
+    SessionImport "session/import" SessionImportParams => SessionImportResult, Change;
     /// Deletes sessions that nobody needs.
     SessionCleanup "session/cleanup" SessionCleanupParams => SessionCleanupResult, Change keyed;
     /// Tells all that happens in a session, from now or from a cursor on.
@@ -198,4 +202,6 @@ methods! {
     ModelList "model/list" ListParams => ModelListResult, Read;
     /// Answers a piece of a blob.
     BlobGet "blob/get" BlobGetParams => BlobGetResult, Read;
+    /// Puts a file, in pieces where it is large.
+    BlobPut "blob/put" BlobPutParams => BlobPutResult, Change;
 }

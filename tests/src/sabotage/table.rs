@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 24] = [
+pub(super) const SABOTAGES: [Sabotage; 25] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -115,6 +115,7 @@ pub(super) const SABOTAGES: [Sabotage; 24] = [
     broken("no_role_check", &[socket(&["observer::"])]),
     broken("double_text", &[socket(&["failing::"])]),
     // Damage is seen.
+    broken("import_unproved", &[socket(&["exchange::"])]),
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
     // One daemon, one user.
     broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use sess_protocol::error::Error;
+use sess_protocol::error::{Error, Kind};
+use sess_protocol::event::Notice;
 use sess_protocol::id::SessionId;
 use sess_protocol::methods as m;
 use sess_protocol::methods::CLEANUP_MAX;
@@ -13,7 +14,7 @@ use super::super::router::{Call, Routed, Work, json_of, later};
 use super::session::{id_of, put};
 use crate::session::command::{Intent, Origin};
 use crate::shared::Shared;
-use crate::store::{KeptKey, KeyRecord, SessionFilter};
+use crate::store::SessionFilter;
 
 /// Sessions that are looked at together.
 const PAGE: u32 = 200;
@@ -25,13 +26,12 @@ pub(in crate::server) async fn cleanup(call: Call<'_, m::SessionCleanup>) -> Rou
         let message = "say which: `before` a moment, `empty`, or both";
         return Err(Error::invalid("before", message));
     }
-    let mut origin = call.client.origin(call.common);
+    let origin = call.client.origin(call.common);
     if let Some(key) = &origin.key
         && let Some(outcome) = shared.answered_before(key).await
     {
         return outcome.map(Work::Done);
     }
-    let key = origin.key.take();
     later(async move {
         let found = candidates(&shared, &params).await?;
         let dry = params.dry_run == Some(true);
@@ -40,20 +40,24 @@ pub(in crate::server) async fn cleanup(call: Call<'_, m::SessionCleanup>) -> Rou
             if is_needed(&shared, id).await? {
                 continue;
             }
-            if dry || remove(&shared, id, origin.clone()).await? {
+            if dry || remove(&shared, id, unkeyed(&origin)).await? {
                 sessions.push(id);
             }
         }
         let removed = if dry { 0 } else { sessions.len() as u64 };
         let answer = json_of(&m::SessionCleanupResult { removed, sessions });
-        if let Some((key, digest)) = key {
-            let record = KeyRecord { key, digest, answer: answer.clone() };
-            let kept = KeptKey { record, at: shared.world.now() };
-            let kept = shared.store.keep_key(SessionId::GLOBAL, kept).await;
-            kept.map_err(|err| shared.refusal(err))?;
+        if dry && origin.key.is_none() {
+            return Ok(answer);
         }
-        Ok(answer)
+        // The global log is where the key outlives the sessions that went.
+        let text = format!("a cleanup removed {removed} sessions");
+        shared.append_global_as(Notice { text }.into(), origin, Some(answer)).await
     })
+}
+
+/// The key is that of the whole cleanup, and of no one deletion.
+fn unkeyed(origin: &Origin) -> Origin {
+    Origin { key: None, ..origin.clone() }
 }
 
 /// Those that the params name, latest first.
@@ -98,7 +102,6 @@ async fn is_needed(shared: &Arc<Shared>, id: SessionId) -> Result<bool, Error> {
 
 /// Removes it unless somebody needs it by now.
 async fn remove(shared: &Arc<Shared>, id: SessionId, origin: Origin) -> Result<bool, Error> {
-    use sess_protocol::error::Kind;
     let outcome = match put(shared, id, Intent::CleanUp, origin).await {
         Ok(answer) => answer.answer().await.and_then(|it| it),
         Err(refusal) => Err(refusal),

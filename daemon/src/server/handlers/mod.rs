@@ -5,6 +5,7 @@ pub(super) mod chat;
 pub(super) mod cleanup;
 pub(super) mod daemon;
 pub(super) mod event;
+pub(super) mod exchange;
 pub(super) mod message;
 pub(super) mod session;
 pub(super) mod state;

@@ -13,8 +13,8 @@ use sess_protocol::view::Members;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
-    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
+    PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
 };
 use checkpoint::Keeper;
 use readers::Readers;
@@ -179,6 +179,19 @@ impl Store for SqliteStore {
         bytes: usize,
     ) -> Answer<'_, Vec<StoredEvent>> {
         self.read(move |conn| query_session::events(conn, session, (after, last), bytes))
+    }
+
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>> {
+        self.read(move |conn| query_session::commits(conn, session, after, bytes))
+    }
+
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
+        Box::pin(self.write(Job::Import(session, source)))
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {
