@@ -24,3 +24,4 @@ mod socket;
 mod state;
 mod steer;
 mod transcripts;
+mod usage;

@@ -170,6 +170,7 @@ impl Router {
             SessionLock => session::lock, await;
             SessionRelease => session::release, await;
             SessionPersist => session::persist, await;
+            SessionUsage => session::usage;
             SessionExport => exchange::export, await;
             SessionImport => exchange::import;
             SessionCleanup => cleanup::cleanup, await;

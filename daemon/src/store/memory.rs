@@ -15,12 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
 use super::{
     Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
     PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
+    UsageFilter,
 };
 use content::Content;
 pub(crate) use faults::Dice;
@@ -368,6 +370,10 @@ impl Store for MemoryStore {
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {
         self.read(move |it| it.blob(hash, offset, length))
+    }
+
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
+        self.read(move |it| it.usage(filter))
     }
 
     fn counts(&self) -> Answer<'_, Counts> {

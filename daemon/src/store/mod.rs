@@ -8,17 +8,20 @@ pub mod commit;
 mod conformance;
 pub mod memory;
 pub mod sqlite;
+mod usage;
 
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::things::{Scope, SessionStatus, TaskStatus};
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::{Members, View};
 
 pub use commit::{Commit, Hash, KEY_MS, KeptKey, KeyRecord, NewBlob};
+pub use usage::UsageFilter;
 
 /// What a store could not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -298,6 +301,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A piece of a blob and the bytes of the whole, checked against its hash.
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>>;
+
+    /// What model calls used, summed up.
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult>;
 
     /// What there is in all.
     fn counts(&self) -> Answer<'_, Counts>;

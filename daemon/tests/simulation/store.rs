@@ -9,8 +9,10 @@ use sess_daemon::store::memory::MemoryStore;
 use sess_daemon::store::{
     Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
     PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
+    UsageFilter,
 };
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 use tokio_util::sync::CancellationToken;
@@ -162,6 +164,10 @@ impl Store for Watched {
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {
         self.inner().blob(hash, offset, length)
+    }
+
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
+        self.inner().usage(filter)
     }
 
     fn counts(&self) -> Answer<'_, Counts> {

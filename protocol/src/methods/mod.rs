@@ -154,6 +154,8 @@ methods! {
     SessionRelease "session/release" SessionReleaseParams => SessionReleaseResult, Change expect_seq;
     /// Writes what is unsaved and makes a manual checkpoint.
     SessionPersist "session/persist" SessionParams => SessionPersistResult, Change keyed expect_seq;
+    /// Sums up what model calls used.
+    SessionUsage "session/usage" SessionUsageParams => SessionUsageResult, Read;
     /// Writes a session into a file.
     SessionExport "session/export" SessionExportParams => SessionExportResult, Read;
     /// Makes the session that a file holds, with its ids.

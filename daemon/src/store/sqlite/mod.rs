@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use super::{
     Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
     PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
+    UsageFilter,
 };
 use checkpoint::Keeper;
 use readers::Readers;
@@ -267,6 +269,10 @@ impl Store for SqliteStore {
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {
         self.read(move |conn| query_all::blob(conn, hash, (offset, length)))
+    }
+
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
+        self.read(move |conn| query_all::usage(conn, filter))
     }
 
     fn counts(&self) -> Answer<'_, Counts> {
