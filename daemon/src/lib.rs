@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod documents;
+pub mod exchange;
 pub mod folder;
 pub mod handover;
 pub mod model;

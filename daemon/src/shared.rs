@@ -191,6 +191,19 @@ impl Shared {
     /// # Errors
     /// As of any change.
     pub async fn append_global(self: &Arc<Self>, fact: Fact, origin: Origin) -> Outcome {
+        self.append_global_as(fact, origin, None).await
+    }
+
+    /// The same with an answer that is known before, to be kept with the request's key.
+    ///
+    /// # Errors
+    /// As of any change.
+    pub async fn append_global_as(
+        self: &Arc<Self>,
+        fact: Fact,
+        origin: Origin,
+        known: Option<String>,
+    ) -> Outcome {
         let deletes = match &fact {
             Fact::SessionDeleted(it) => Some(it.deleted),
             _ => None,
@@ -203,7 +216,7 @@ impl Shared {
             _ => "null".to_owned(),
         };
         let (reply, later) = Later::new();
-        let append = Append { fact, origin, deletes, answer, reply };
+        let append = Append { fact, origin, deletes, known, answer, reply };
         let command = Command::Append(Box::new(append));
         self.sessions.send(self, SessionId::GLOBAL, command).await?;
         later.answer().await?

@@ -25,6 +25,9 @@ pub struct Event {
     /// Its type: one of the table, or a front end's own `<namespace>:<name>`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Of a front end's own event: what it belongs to, in that front end's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
     /// Its data: members that are objects are things with what is new of them.
     pub data: Map<String, Value>,
 }

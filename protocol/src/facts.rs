@@ -210,6 +210,8 @@ facts! {
         may {
             /// The thread's new head.
             thread: ThreadPatch,
+            /// The task that said it or reads it, where that changes.
+            task: TaskPatch,
         }
     }
     r#"{"seq":7,"at":"2026-11-21T10:00:00.000Z","task":"task_01998f2e4c0070008000000000000001","type":"message.appended","data":{"message":{"id":"msg_01998f2e4c0070008000000000000002","thread":"main","seq":7,"role":"user","content":[{"type":"text","text":"hello"}],"at":"2026-11-21T10:00:00.000Z","status":"complete","kind":"text","task":"task_01998f2e4c0070008000000000000001","by":{"client":"sess","pid":4242}},"session":{"messages":1},"thread":{"id":"main","messages":1,"head":"msg_01998f2e4c0070008000000000000002"}}}"#
@@ -431,7 +433,10 @@ facts! {
             /// The session's counters and states that it changes.
             session: SessionPatch,
         }
-        may {}
+        may {
+            /// The task that it was for.
+            task: TaskPatch,
+        }
     }
     r#"{"seq":7,"at":"2026-11-21T10:00:00.000Z","task":"task_01998f2e4c0070008000000000000001","type":"usage.recorded","data":{"session":{"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5,"cache_read_tokens":0,"cache_write_tokens":0,"reasoning_tokens":0,"cost_usd":null},"iterations":2}}}"#
     /// A budget is spent.

@@ -226,7 +226,15 @@ mod tests {
 
     fn event(seq: u64, kind: &str, data: Value) -> Event {
         let Value::Object(data) = data else { panic!("data is an object") };
-        Event { seq, at: Timestamp(0), by: None, task: None, kind: kind.to_owned(), data }
+        Event {
+            seq,
+            at: Timestamp(0),
+            by: None,
+            task: None,
+            kind: kind.to_owned(),
+            stream: None,
+            data,
+        }
     }
 
     #[test]

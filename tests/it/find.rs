@@ -260,7 +260,8 @@ async fn tasks_are_listed_running_first_then_the_queue_then_the_newest_final() {
     wire.ok("task/cancel", json!({"task": last["task"]})).await;
     let list = wire.ok("task/list", of(&world.session)).await;
     let ids: Vec<_> = list["tasks"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
-    assert_eq!(ids, [&json!(world.running), &json!(world.queued), &last["task"]]);
+    let [running, queued, done] = [&world.running, &world.queued, &world.done].map(|it| json!(it));
+    assert_eq!(ids, [&running, &queued, &last["task"], &done]);
     assert_eq!(list["tasks"][0]["position"], 0);
     assert_eq!(list["tasks"][1]["position"], 1);
     assert_eq!(list["tasks"][1]["request"]["content"][0]["text"], "second");
@@ -268,4 +269,32 @@ async fn tasks_are_listed_running_first_then_the_queue_then_the_newest_final() {
     let list = wire.ok("task/list", queued).await;
     assert_eq!(list["tasks"].as_array().unwrap().len(), 1);
     assert_eq!(list["tasks"][0]["id"], world.queued);
+}
+
+#[tokio::test]
+async fn a_workspace_says_what_is_checked_out_and_is_found_by_any_spelling() {
+    let folder = Folder::new();
+    let root = folder.path().canonicalize().unwrap();
+    let commit = "1234567890123456789012345678901234567890";
+    std::fs::create_dir_all(root.join("code/.git/refs/heads")).unwrap();
+    std::fs::write(root.join("code/.git/HEAD"), "ref: refs/heads/main\n").unwrap();
+    std::fs::write(root.join("code/.git/refs/heads/main"), format!("{commit}\n")).unwrap();
+    std::os::unix::fs::symlink(root.join("code"), root.join("link")).unwrap();
+    let daemon = Daemon::start().await;
+    let mut wire = daemon.wire().await;
+    let real = root.join("code").display().to_string();
+    let link = root.join("link").display().to_string();
+    let made = wire.ok("session/create", json!({"workspace": link})).await;
+    let expected = json!({"path": real, "name": "code", "branch": "main", "commit": commit});
+    assert_eq!(made["workspace"], expected);
+    for spelling in [real.clone(), link, format!("{real}/"), format!("{real}/../code/.")] {
+        let list = wire.ok("session/list", json!({"workspace": spelling, "empty": true})).await;
+        assert_eq!(list["sessions"][0]["id"], made["id"], "{spelling}");
+    }
+    std::fs::write(root.join("code/.git/HEAD"), format!("{commit}\n")).unwrap();
+    let made = wire.ok("session/create", json!({"workspace": real})).await;
+    assert_eq!(
+        (made["workspace"].get("branch"), &made["workspace"]["commit"]),
+        (None, &json!(commit))
+    );
 }

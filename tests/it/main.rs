@@ -4,11 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
 
+mod again;
 mod backup;
 mod chat;
 mod command;
 mod documents;
 mod envelope;
+mod exchange;
 mod failing;
 mod find;
 mod follow;
@@ -26,5 +28,7 @@ mod secrets;
 mod session;
 mod socket;
 mod state;
+mod steer;
 mod terminal;
 mod transcripts;
+mod usage;

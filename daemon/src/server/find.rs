@@ -1,5 +1,7 @@
 //! Finding what a client names: ids, prefixes of ids, titles, workspaces.
 
+use std::path::Path;
+
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::id::{
     ID_HEX_DIGITS, ID_PREFIX_DIGITS_MIN, MessageId, PREFIXES, SessionId, TaskId,
@@ -10,6 +12,8 @@ use sess_protocol::view::Members;
 use crate::shared::Shared;
 use crate::store::Place;
 
+/// Bytes of a file of git that is read.
+const GIT_FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Candidates that are named when a prefix fits several.
 const CANDIDATES_MAX: u32 = 6;
 
@@ -109,7 +113,7 @@ async fn other_kind(shared: &Shared, wanted: &str, text: &str) -> Error {
 pub(super) async fn workspace(path: &str) -> Result<Workspace, Error> {
     let given = path.to_owned();
     let found = tokio::task::spawn_blocking(move || {
-        let path = std::path::Path::new(&given);
+        let path = Path::new(&given);
         if !path.is_absolute() {
             return Err("it is not absolute".to_owned());
         }
@@ -125,7 +129,39 @@ pub(super) async fn workspace(path: &str) -> Result<Workspace, Error> {
         Error::invalid("workspace", format!("the workspace `{path}` cannot be used: {why}"))
     })?;
     let name = path.rsplit('/').find(|it| !it.is_empty()).unwrap_or("/").to_owned();
-    Ok(Workspace { path, name, branch: None, commit: None })
+    let folder = path.clone();
+    let checked_out = tokio::task::spawn_blocking(move || checked_out(folder.as_ref())).await;
+    let (branch, commit) = checked_out.unwrap_or_default();
+    Ok(Workspace { path, name, branch, commit })
+}
+
+/// The branch and the commit that are checked out in a folder, as far as they can be told.
+fn checked_out(folder: &Path) -> (Option<String>, Option<String>) {
+    let found = folder.ancestors().map(|it| it.join(".git")).find(|it| it.exists());
+    let Some(mut git) = found else { return (None, None) };
+    // In a work tree or a submodule it is a file that says where the folder is.
+    if let Some(elsewhere) =
+        words(&git).and_then(|it| it.strip_prefix("gitdir: ").map(str::to_owned))
+    {
+        git = git.parent().unwrap_or(folder).join(elsewhere);
+    }
+    let Some(head) = words(&git.join("HEAD")) else { return (None, None) };
+    let Some(name) = head.strip_prefix("ref: ") else { return (None, Some(head)) };
+    let branch = name.strip_prefix("refs/heads/").map(str::to_owned);
+    let common = words(&git.join("commondir")).map_or_else(|| git.clone(), |it| git.join(it));
+    let packed = || {
+        let packed = words(&common.join("packed-refs"))?;
+        let line = packed.lines().find(|it| it.ends_with(&format!(" {name}")))?;
+        line.split(' ').next().map(str::to_owned)
+    };
+    (branch, words(&common.join(name)).or_else(packed))
+}
+
+/// What a small file says.
+fn words(path: &Path) -> Option<String> {
+    let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
+    let text = (size <= GIT_FILE_BYTES_MAX).then(|| std::fs::read_to_string(path).ok())?;
+    text.map(|it| it.trim_end().to_owned())
 }
 
 /// The path of a workspace that may be named; a folder that is gone is looked for as it is written.

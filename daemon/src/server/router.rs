@@ -11,9 +11,12 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::follow::FollowAsk;
-use super::handlers::{blob, chat, daemon, message, model, session, state, task};
+use super::handlers::{
+    blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task,
+};
 use super::params::{Common, decode};
 use crate::documents::Documents;
+use crate::exchange::Spool;
 use crate::nearest::nearest;
 use crate::session::command::Outcome;
 use crate::shared::Shared;
@@ -41,6 +44,7 @@ pub type Routed = Result<Work, Error>;
 pub struct Router {
     shared: Arc<Shared>,
     documents: Documents,
+    spool: Spool,
     connections: Arc<AtomicUsize>,
     started: Instant,
 }
@@ -69,7 +73,8 @@ impl Router {
     #[must_use]
     pub fn new(shared: Arc<Shared>, documents: Documents) -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
-        Self { shared, documents, connections, started: Instant::now() }
+        let spool = Spool::beside(&shared.store.path());
+        Self { shared, documents, spool, connections, started: Instant::now() }
     }
 
     /// What all parts share.
@@ -82,6 +87,12 @@ impl Router {
     #[must_use]
     pub fn documents(&self) -> &Documents {
         &self.documents
+    }
+
+    /// Files by their hash.
+    #[must_use]
+    pub fn spool(&self) -> &Spool {
+        &self.spool
     }
 
     /// The count of connections.
@@ -166,6 +177,10 @@ impl Router {
             SessionLock => session::lock, await;
             SessionRelease => session::release, await;
             SessionPersist => session::persist, await;
+            SessionUsage => session::usage;
+            SessionExport => exchange::export, await;
+            SessionImport => exchange::import;
+            SessionCleanup => cleanup::cleanup, await;
             SessionFollow => session::follow, await;
             SessionUnfollow => session::unfollow, await;
             ChatSend => chat::send, await;
@@ -173,8 +188,11 @@ impl Router {
             TaskList => task::list;
             TaskCancel => task::cancel, await;
             TaskWait => task::wait, await;
+            TaskUpdate => task::update, await;
+            TaskRetry => task::retry, await;
             MessageList => message::list;
             ThreadList => message::threads;
+            EventAppend => event::append, await;
             StateGet => state::get;
             StateSet => state::set;
             StateDelete => state::delete;
@@ -185,6 +203,7 @@ impl Router {
             ModelList => model::list;
             ModelCheck => model::check;
             BlobGet => blob::get;
+            BlobPut => blob::put, await;
         }
     }
 }

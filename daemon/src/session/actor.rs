@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use sess_protocol::error::Error;
-use sess_protocol::event::{Fact, SessionDeleted};
+use sess_protocol::event::SessionDeleted;
 use sess_protocol::id::{SessionId, TaskId};
 use sess_protocol::things::Message;
 use sess_protocol::view::Members;
@@ -201,8 +201,7 @@ impl Actor {
         match command {
             Command::Intent(asked) => self.intend(asked.intent, asked.origin, asked.reply).await,
             Command::Append(append) => {
-                let Append { fact, origin, deletes, answer, reply } = *append;
-                let outcome = self.append(fact, &origin, deletes, answer).await;
+                let (outcome, reply) = self.append(*append).await;
                 let _ = reply.send(outcome);
             }
             Command::View(reply) => {
@@ -365,21 +364,16 @@ impl Actor {
         self.shared.answered_before(origin.key.as_ref()?).await
     }
 
-    async fn append(
-        &mut self,
-        fact: Fact,
-        origin: &Origin,
-        deletes: Option<SessionId>,
-        answer: fn(&Fact, u64) -> String,
-    ) -> Outcome {
-        if let Some(outcome) = self.answered_before(origin).await {
-            return outcome;
+    async fn append(&mut self, append: Append) -> (Outcome, Reply) {
+        let Append { fact, origin, deletes, known, answer, reply } = append;
+        if let Some(outcome) = self.answered_before(&origin).await {
+            return (outcome, reply);
         }
         let mut change = self.active_change();
-        let answer = answer(&fact, change.next_seq());
+        let answer = known.unwrap_or_else(|| answer(&fact, change.next_seq()));
         change.push(fact, Some(&origin.by), None);
-        let with = With { deletes, ..With::key(origin, &answer) };
-        self.settle(change, with, origin, answer).await
+        let with = With { deletes, ..With::key(&origin, &answer) };
+        (self.settle(change, with, &origin, answer).await, reply)
     }
 
     /// Deletes the session: a fact of the global log, whose commit takes everything here away.

@@ -3,11 +3,14 @@
 use sess_protocol::error::Error;
 use sess_protocol::event::Fact;
 use sess_protocol::id::{CheckpointId, LockId, MessageId, SessionId, TaskId};
-use sess_protocol::methods::{ChatSendParams, SessionCreateParams, SessionUpdateParams};
+use sess_protocol::methods::{
+    ChatSendParams, EventAppendParams, SessionCreateParams, SessionUpdateParams,
+};
 use sess_protocol::things::By;
 use sess_protocol::view::Members;
 use tokio::sync::oneshot;
 
+use super::again::{NewWords, Retry};
 use super::followers::FeedSender;
 use super::members::Birth;
 use crate::store::Hash;
@@ -61,6 +64,14 @@ pub enum Intent {
     Send(Box<SendAsk>),
     /// End a task.
     Cancel(TaskId),
+    /// Change a task that waits.
+    UpdateTask(Box<NewWords>),
+    /// Try a final task again.
+    Retry(Retry),
+    /// Keep a front end's own event.
+    Own(Box<EventAppendParams>),
+    /// End the session if nobody needs it.
+    CleanUp,
     /// End the session for good.
     Delete {
         /// Also when a task is at work.
@@ -134,6 +145,8 @@ pub struct Append {
     pub origin: Origin,
     /// The session that is deleted with it.
     pub deletes: Option<SessionId>,
+    /// The answer, where it is known before.
+    pub known: Option<String>,
     /// Makes the answer of the fact's number.
     pub answer: fn(&Fact, u64) -> String,
     /// Where the answer goes.

@@ -4,15 +4,18 @@ use sess_protocol::error::{Error, Kind};
 
 use serde_json::{Value, json};
 use sess_protocol::id::TaskId;
-use sess_protocol::methods::{ChatSendResult, SessionUpdateParams};
-use sess_protocol::things::{By, TaskReason};
+use sess_protocol::methods::{ChatSendParams, ChatSendResult, IfBusy, SessionUpdateParams};
+use sess_protocol::things::{By, Steering, TaskReason};
 
 use super::actor::{Actor, With};
 use super::attached::content_of;
 use super::command::{ConnectionId, Intent, Origin, Outcome, Reply, SendAsk};
+use super::content::{blocks_of, put_apart};
+use super::ending::{Answer, Ending};
 use super::members::Birth;
-use super::queue::{Accepted, Answer, Ask, Ending, no_task};
+use super::queue::{Accepted, Ask, no_task};
 use super::state::Expected;
+use super::steering::fits;
 use sess_protocol::id::{CheckpointId, ThreadId};
 use sess_protocol::methods::SessionCreateParams;
 
@@ -35,6 +38,13 @@ impl Actor {
             Intent::Persist(id) => self.persist(id, &origin).await,
             Intent::Send(ask) => return self.send(*ask, origin, reply).await,
             Intent::Cancel(task) => self.cancel(task, &origin).await,
+            Intent::UpdateTask(new) => self.update_task(*new, &origin).await,
+            Intent::Retry(retry) => self.retry(retry, &origin).await,
+            Intent::Own(params) => self.append_own(*params, &origin).await,
+            Intent::CleanUp => match self.may_clean_up() {
+                Ok(()) => return self.delete(origin, reply).await,
+                Err(refusal) => Err(refusal),
+            },
             Intent::Delete { force } => match self.may_delete(force) {
                 Ok(()) => return self.delete(origin, reply).await,
                 Err(refusal) => Err(refusal),
@@ -134,6 +144,11 @@ impl Actor {
         ask: SendAsk,
         origin: &Origin,
     ) -> Result<(String, Option<TaskId>), Error> {
+        let steers = ask.params.if_busy == Some(IfBusy::Steer);
+        if let Some(task) = self.state.running().filter(|_| steers) {
+            return Ok((self.steer(task, ask, origin).await?, None));
+        }
+        refuse_unserved(&ask.params)?;
         let SendAsk { birth, params, task, message } = ask;
         let mut change = self.active_change();
         if let Some(birth) = birth {
@@ -183,6 +198,24 @@ impl Actor {
         Ok((answer, interrupts))
     }
 
+    /// Says something to the task at work.
+    async fn steer(&mut self, id: TaskId, ask: SendAsk, origin: &Origin) -> Outcome {
+        let SendAsk { params, message, .. } = ask;
+        let task = self.state.task(id).expect("the task at work is in the view");
+        fits(&self.state, &task, &params)?;
+        let mut content = blocks_of(params.content)?;
+        let blobs = put_apart(&mut content);
+        let mut change = self.active_change();
+        let thread = task.thread.clone().unwrap_or_else(|| self.state.thread());
+        let (by, at) = (origin.by.clone(), change.now);
+        change.steer(task, Steering { message, content, by, at })?;
+        let (session, seq) = (self.state.id, change.state.seq());
+        let result = ChatSendResult { session, task: id, message, thread, seq, position: 0 };
+        let answer = serde_json::to_string(&result).expect("a result is plain");
+        let with = With { blobs, ..With::key(origin, &answer) };
+        self.settle(change, with, origin, answer).await
+    }
+
     /// Ends the task at work for a later request, which starts in the same commit.
     async fn give_way(&mut self, task: TaskId) {
         if self.run.as_ref().is_some_and(|it| it.task() == task) {
@@ -192,14 +225,15 @@ impl Actor {
 
     async fn cancel(&mut self, task: TaskId, origin: &Origin) -> Outcome {
         let Some(_) = self.state.task(task) else { return self.final_task(task, origin).await };
+        let back = self.move_before_next().await.map_err(|err| self.shared.refusal(err))?;
         let mut change = self.change();
-        let ending = Ending::Cancelled(TaskReason::User);
-        let by = Some(origin.by.clone());
+        let end = (Ending::Cancelled(TaskReason::User), None, Some(origin.by.clone()));
         let running = self.run.as_ref().is_some_and(|it| it.task() == task);
         let with = if running {
-            self.put_end(&mut change, &ending, None, by.as_ref())
+            self.put_end(&mut change, &end, back)
         } else {
-            change.end(task, ending.clone(), Answer::default(), by.as_ref());
+            let (ending, _, by) = end.clone();
+            change.end(task, ending, Answer::default(), by.as_ref(), &*self.shared.world);
             With::default()
         };
         let answer = cancelled_answer(self, &change, task);
@@ -207,7 +241,7 @@ impl Actor {
         if !running {
             return self.settle(change, with, origin, answer).await;
         }
-        if self.save_end(change, with, (ending, None, by)).await {
+        if self.save_end(change, with, end).await {
             Ok(answer)
         } else {
             let message = "the task is ended, but that could not be saved yet; it will be";
@@ -238,6 +272,16 @@ impl Actor {
         Ok(())
     }
 
+    /// A cleanup leaves what anybody needs.
+    fn may_clean_up(&self) -> Result<(), Error> {
+        let needed =
+            !self.state.is_settled() || !self.followers.is_empty() || self.creator.is_some();
+        if !needed {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Busy, "the session has a task, a lock or a follower"))
+    }
+
     /// Deletes a session that was made in passing and in which nothing was said.
     pub(super) async fn remove_ephemeral(&mut self, connection: ConnectionId) {
         if !self.state.view().session().contains_key("ephemeral") || self.state.is_busy() {
@@ -253,6 +297,14 @@ impl Actor {
         let (reply, _) = tokio::sync::oneshot::channel();
         self.delete(origin, reply).await;
     }
+}
+
+/// Refuses what a request may ask for by its shape, and is not served yet.
+fn refuse_unserved(params: &ChatSendParams) -> Result<(), Error> {
+    let given = [("budget", params.budget.is_some()), ("schema", params.schema.is_some())];
+    let Some((param, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    let message = format!("`{param}` of a request is not served in this version");
+    Err(Error::new(Kind::Unsupported, message).with("param", param))
 }
 
 /// The task as the change leaves it: its last event has the members that are new.

@@ -1,9 +1,11 @@
 //! One session: a handle for all, an actor that alone changes it.
 
 pub mod actor;
+pub mod again;
 pub mod attached;
 pub mod command;
 pub mod content;
+pub mod ending;
 pub mod followers;
 mod intents;
 pub mod live;
@@ -11,8 +13,10 @@ mod locks;
 pub mod members;
 pub mod queue;
 pub mod recovery;
+mod rewind;
 mod run;
 pub mod state;
+pub mod steering;
 pub mod writing;
 
 use std::sync::Arc;

@@ -2,20 +2,20 @@
 
 use serde_json::Value;
 use sess_protocol::error::{Error, Kind};
-use sess_protocol::event::{
-    TaskCancelled, TaskCompleted, TaskFailed, TaskInterrupted, TaskQueued, TaskStarted,
-};
+use sess_protocol::event::{TaskQueued, TaskStarted};
 use sess_protocol::id::{MessageId, SessionId, TaskId, ThreadId};
 use sess_protocol::methods::{IfBusy, QUEUE_MAX};
 use sess_protocol::things::{
-    Block, By, Message, MessageKind, MessageStatus, Replaces, Role, SessionPatch, SessionStatus,
-    Task, TaskError, TaskPatch, TaskReason, TaskRequest, TaskStatus, Usage,
+    Block, By, Message, Replaces, Role, SessionPatch, SessionStatus, Task, TaskPatch, TaskReason,
+    TaskRequest, TaskStatus, Usage,
 };
 
+use super::ending::empty_message;
 use super::state::Change;
+use super::steering::Move;
 
-/// Characters of a title made from the first user text.
-const TITLE_CHARS_MAX: usize = 60;
+/// Characters of a title or a preview that is made of a text.
+const LINE_CHARS_MAX: usize = 60;
 /// When to ask again after a full queue, in milliseconds.
 const QUEUE_RETRY_MS: u64 = 1000;
 
@@ -51,53 +51,14 @@ pub enum Accepted {
     Interrupts(TaskId),
 }
 
-/// How a task ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Ending {
-    /// The answer is whole.
-    Completed,
-    /// It failed for good.
-    Failed(TaskReason, TaskError),
-    /// A person or a later request ended it.
-    Cancelled(TaskReason),
-    /// The daemon's own end.
-    Interrupted(TaskReason),
-}
-
-/// An answer, whole or cut, with what is known of its model call.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Answer {
-    /// The id that its pieces were told under.
-    pub message: Option<MessageId>,
-    /// What it says; nothing left, no message.
-    pub content: Vec<Block>,
-    /// What its model call used.
-    pub usage: Usage,
-    /// Whether a model was asked at all.
-    pub asked: bool,
-    /// Which attempt.
-    pub attempt: Option<u32>,
-    /// From asking to the first piece.
-    pub ttft_ms: Option<u64>,
-    /// From asking to the end.
-    pub duration_ms: Option<u64>,
-    /// Why the model stopped.
-    pub stop_reason: Option<String>,
-    /// Where it was asked.
-    pub endpoint: Option<String>,
-}
-
 impl Change {
     /// Accepts a request. `may_start`: whether the daemon may run one more task at once.
     pub fn accept(&mut self, ask: Ask, may_start: bool) -> Result<Accepted, Error> {
         let busy = self.state.is_busy();
         let running = self.state.running();
         let front = matches!(ask.if_busy, IfBusy::Interrupt | IfBusy::Rollback);
-        match ask.if_busy {
-            IfBusy::Reject if busy => return Err(self.busy()),
-            IfBusy::Steer if running.is_some() => return Err(not_yet("steer")),
-            IfBusy::Rollback if running.is_some() => return Err(not_yet("rollback")),
-            _ => {}
+        if busy && ask.if_busy == IfBusy::Reject {
+            return Err(self.busy());
         }
         let paused = self.state.text("status") == "paused";
         let free = running.is_none() && (front || !busy);
@@ -106,16 +67,23 @@ impl Change {
             self.start_new(ask);
             return Ok(Accepted::Started);
         }
-        let waiting = usize::try_from(self.state.count("queued")).unwrap_or(usize::MAX);
-        if waiting >= QUEUE_MAX && !crate::sabotage::is("unbounded_queue") {
-            let message = format!("{QUEUE_MAX} requests wait in this session already");
-            return Err(Error::new(Kind::Overloaded, message)
-                .with("limit", QUEUE_MAX)
-                .with("retry_after_ms", QUEUE_RETRY_MS));
-        }
+        self.room()?;
         let interrupts = running.filter(|_| front);
         self.queue_new(ask, front, interrupts);
         Ok(interrupts.map_or(Accepted::Queued, Accepted::Interrupts))
+    }
+
+    /// Refuses when as many requests wait as may: in the queue, and unread by the task at work.
+    pub(super) fn room(&self) -> Result<(), Error> {
+        let queued = usize::try_from(self.state.count("queued")).unwrap_or(usize::MAX);
+        let waiting = queued.saturating_add(self.unread());
+        if waiting < QUEUE_MAX || crate::sabotage::is("unbounded_queue") {
+            return Ok(());
+        }
+        let message = format!("{QUEUE_MAX} requests wait in this session already");
+        Err(Error::new(Kind::Overloaded, message)
+            .with("limit", QUEUE_MAX)
+            .with("retry_after_ms", QUEUE_RETRY_MS))
     }
 
     fn busy(&self) -> Error {
@@ -125,7 +93,7 @@ impl Change {
         Error::new(Kind::Busy, message).with("task", task)
     }
 
-    fn new_task(&self, ask: &Ask, order: i64) -> Task {
+    pub(super) fn new_task(&self, ask: &Ask, order: i64) -> Task {
         Task {
             id: ask.task,
             session: self.state.id,
@@ -144,12 +112,13 @@ impl Change {
             ended_at: None,
             replaces: None,
             retry_of: None,
+            head: None,
             error: None,
         }
     }
 
     /// The members of the session that every accepted request changes.
-    fn spoken(&self, ask: &Ask) -> SessionPatch {
+    pub(super) fn spoken(&self, ask: &Ask) -> SessionPatch {
         let mut session = SessionPatch::new();
         session.active_at = Some(self.now);
         session.tasks = Some(self.state.count("tasks") + 1);
@@ -158,12 +127,18 @@ impl Change {
             session.status = Some(SessionStatus::Active);
         }
         if self.state.text("title").is_empty() {
-            session.title = title_of(&ask.content);
+            session.title = line_of(&ask.content);
         }
         if self.state.view().session().contains_key("ephemeral") {
             session.ephemeral = Some(None);
         }
         session
+    }
+
+    /// The preview with this as the last that was said, when that changes it.
+    pub(super) fn preview(&self, content: &[Block]) -> Option<Option<String>> {
+        let preview = line_of(content).filter(|it| it != self.state.text("preview"))?;
+        Some(Some(preview))
     }
 
     fn start_new(&mut self, ask: Ask) {
@@ -173,6 +148,7 @@ impl Change {
         let mut session = self.spoken(&ask);
         session.running = Some(Some(ask.task));
         session.messages = Some(self.state.count("messages") + 1);
+        session.preview = self.preview(&ask.content);
         let message = self.request_message(ask.message, ask.task, &ask.thread, ask.content);
         let message = Message { by: Some(ask.by.clone()), ..message };
         let thread = self.thread_with(&ask.thread, ask.message);
@@ -188,7 +164,8 @@ impl Change {
     fn queue_new(&mut self, ask: Ask, front: bool, interrupts: Option<TaskId>) {
         let order = if front { self.order_before() } else { self.order_behind() };
         let mut task = self.new_task(&ask, order);
-        task.replaces = interrupts.map(|task| Replaces { task, rollback: false });
+        let rollback = ask.if_busy == IfBusy::Rollback;
+        task.replaces = interrupts.map(|task| Replaces { task, rollback });
         let mut session = self.spoken(&ask);
         session.queued = Some(self.state.count("queued") + 1);
         task.request.content = Some(ask.content);
@@ -201,21 +178,25 @@ impl Change {
         tasks.filter_map(|it| it.get("order").and_then(Value::as_i64))
     }
 
-    fn order_behind(&self) -> i64 {
+    pub(super) fn order_behind(&self) -> i64 {
         self.orders().max().map_or(1, |it| it + 1)
     }
 
-    fn order_before(&self) -> i64 {
+    pub(super) fn order_before(&self) -> i64 {
         self.orders().min().map_or(1, |it| it - 1)
     }
 
-    /// Starts the first of the queue, if nothing runs and nothing holds it up.
-    pub fn start_next(&mut self) -> Option<TaskId> {
+    /// Starts the first of the queue, if nothing runs and nothing holds it up. `back`: where its
+    /// thread is moved to first.
+    pub fn start_next(&mut self, back: Option<Move>) -> Option<TaskId> {
         if self.state.is_at_work() || self.state.text("status") == "paused" {
             return None;
         }
         let id = *self.state.queue().first()?;
         let task = self.state.task(id).expect("a queued task is in the view");
+        if let Some(back) = back.filter(|it| it.task == id) {
+            self.move_back(&back, task.request.by.as_ref());
+        }
         let mut patch = TaskPatch::new(id);
         patch.status = Some(TaskStatus::Running);
         if task.started_at.is_none() {
@@ -236,16 +217,18 @@ impl Change {
             let request = TaskRequest { message: id, content: None, by: None };
             patch.request = Some(request);
             session.messages = Some(self.state.count("messages") + 1);
+            session.preview = self.preview(&content);
             let whole = self.request_message(id, task.id, &thread_id, content);
             message = Some(Message { by: by.clone(), ..whole }.into());
             thread = Some(self.thread_with(&thread_id, id));
         }
         let fact = TaskStarted { task: patch, session, message, thread };
         self.push(fact, by.as_ref(), Some(id));
+        self.hear(id);
         Some(id)
     }
 
-    fn request_message(
+    pub(super) fn request_message(
         &self,
         id: MessageId,
         task: TaskId,
@@ -257,82 +240,6 @@ impl Change {
         message.parent = parent;
         message.task = Some(task);
         message.content = content;
-        message
-    }
-
-    /// Ends a task that is not final, with its answer so far.
-    pub fn end(&mut self, id: TaskId, ending: Ending, answer: Answer, by: Option<&By>) {
-        let task = self.state.task(id).expect("a task that ends is in the view");
-        let was_queued = task.status == TaskStatus::Queued;
-        let mut patch = TaskPatch::new(id);
-        patch.ended_at = Some(Some(self.now));
-        let mut session = SessionPatch::new();
-        if was_queued {
-            session.queued = Some(self.state.count("queued").saturating_sub(1));
-        } else {
-            session.running = Some(None);
-        }
-        if answer.asked {
-            patch.usage = Some(task.usage.plus(&answer.usage));
-            session.usage = Some(self.state.usage().plus(&answer.usage));
-            session.iterations = Some(self.state.count("iterations") + 1);
-        }
-        let (mut message, mut thread) = (None, None);
-        if !answer.content.is_empty() {
-            let thread_id = task.thread.clone().unwrap_or_else(|| self.state.thread());
-            let whole = self.answer_message(&task, &thread_id, answer, &ending);
-            session.messages = Some(self.state.count("messages") + 1);
-            thread = Some(self.thread_with(&thread_id, whole.id));
-            message = Some(whole.into());
-        }
-        let (task, at) = (Some(id), by);
-        match ending {
-            Ending::Completed => {
-                patch.status = Some(TaskStatus::Completed);
-                self.push(TaskCompleted { task: patch, session, message, thread }, at, task);
-            }
-            Ending::Failed(reason, error) => {
-                patch.status = Some(TaskStatus::Failed);
-                patch.reason = Some(Some(reason));
-                patch.error = Some(Some(error));
-                session.status = Some(SessionStatus::Error);
-                self.push(TaskFailed { task: patch, session, message, thread }, at, task);
-            }
-            Ending::Cancelled(reason) => {
-                patch.status = Some(TaskStatus::Cancelled);
-                patch.reason = Some(Some(reason));
-                self.push(TaskCancelled { task: patch, session, message, thread }, at, task);
-            }
-            Ending::Interrupted(reason) => {
-                patch.status = Some(TaskStatus::Interrupted);
-                patch.reason = Some(Some(reason));
-                self.push(TaskInterrupted { task: patch, session, message, thread }, at, task);
-            }
-        }
-    }
-
-    fn answer_message(
-        &self,
-        task: &Task,
-        thread: &ThreadId,
-        answer: Answer,
-        ending: &Ending,
-    ) -> Message {
-        let id = answer.message.expect("an answer with content has an id");
-        let mut message = empty_message(id, thread, self.next_seq(), Role::Assistant, self.now);
-        if *ending != Ending::Completed {
-            message.status = MessageStatus::Partial;
-        }
-        message.parent = self.state.head(thread).flatten();
-        message.task = Some(task.id);
-        message.content = answer.content;
-        message.model = Some(task.model.clone());
-        message.usage = Some(answer.usage);
-        message.attempt = answer.attempt;
-        message.ttft_ms = answer.ttft_ms;
-        message.duration_ms = answer.duration_ms;
-        message.stop_reason = answer.stop_reason;
-        message.endpoint = answer.endpoint;
         message
     }
 
@@ -350,49 +257,15 @@ impl Change {
     }
 }
 
-fn empty_message(
-    id: MessageId,
-    thread: &ThreadId,
-    seq: u64,
-    role: Role,
-    at: sess_protocol::time::Timestamp,
-) -> Message {
-    Message {
-        id,
-        thread: thread.clone(),
-        seq,
-        role,
-        content: Vec::new(),
-        at,
-        status: MessageStatus::Complete,
-        kind: MessageKind::Text,
-        parent: None,
-        task: None,
-        by: None,
-        model: None,
-        usage: None,
-        prompt: None,
-        attempt: None,
-        ttft_ms: None,
-        duration_ms: None,
-        stop_reason: None,
-        endpoint: None,
-    }
-}
-
-fn title_of(content: &[Block]) -> Option<String> {
+/// The beginning of the first text on one line: a title, and a preview.
+fn line_of(content: &[Block]) -> Option<String> {
     let text = content.iter().find_map(|block| match block {
         Block::Text { text, .. } => Some(text),
         _ => None,
     })?;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let title: String = line.chars().take(TITLE_CHARS_MAX).collect();
-    Some(title).filter(|it| !it.is_empty())
-}
-
-fn not_yet(what: &str) -> Error {
-    let message = format!("`if_busy: {what}` cannot change a running task in this version");
-    Error::new(Kind::Unsupported, message).hint("send with `queue`, `reject` or `interrupt`")
+    let short: String = line.chars().take(LINE_CHARS_MAX).collect();
+    Some(short).filter(|it| !it.is_empty())
 }
 
 /// A task's refusal that names its session, for one that is not there.

@@ -9,11 +9,12 @@ use sess_protocol::things::{By, TaskReason, TaskStatus};
 
 use super::command::Origin;
 use super::content::put_apart;
-use super::queue::{Answer, Ending};
+use super::ending::{Answer, Ending};
 use super::state::{Change, State};
 use super::writing::content_of;
 use crate::shared::Shared;
 use crate::store::{Commit, Loaded, NewBlob, PartialText, SessionFilter, StoreError};
+use crate::world::World;
 
 /// Sessions that are looked at together.
 const PAGE: u32 = 200;
@@ -73,7 +74,7 @@ pub(super) async fn settle(
     };
     let state = State::new(id, view);
     let mut change = state.change(shared.world.now());
-    let blobs = settle_change(&mut change, partial, reason);
+    let blobs = settle_change(&mut change, partial, reason, &*shared.world);
     let waits = change.state.count("queued") > 0;
     if !change.events.is_empty() {
         let mut commit = Commit::new(id, hash, change.events);
@@ -89,6 +90,7 @@ fn settle_change(
     change: &mut Change,
     partial: Option<PartialText>,
     reason: TaskReason,
+    world: &dyn World,
 ) -> Vec<NewBlob> {
     if change.state.lock().is_some() {
         change.release(ReleaseReason::Restart, None);
@@ -107,7 +109,7 @@ fn settle_change(
         answer.asked = true;
         blobs = put_apart(&mut answer.content);
     }
-    change.end(task, Ending::Interrupted(reason), answer, None);
+    change.end(task, Ending::Interrupted(reason), answer, None, world);
     blobs
 }
 

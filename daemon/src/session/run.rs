@@ -11,8 +11,9 @@ use tokio::time::Instant;
 
 use super::actor::{Actor, With};
 use super::content::put_apart;
-use super::queue::{Answer, Ending};
+use super::ending::{Answer, Ending};
 use super::state::Change;
+use super::steering::Move;
 use super::writing::Writing;
 use crate::model::{Finish, Piece};
 use crate::shared::Slot;
@@ -21,6 +22,9 @@ use crate::task::{Job, STEPS_MAX, Step, run, usage_of};
 
 /// How long text may be told before it is kept on disk.
 const KEEP_AFTER: Duration = Duration::from_millis(150);
+
+/// How a task ends, with what its model's call ended with, and who ends it.
+pub(super) type End = (Ending, Option<Finish>, Option<By>);
 
 /// A task at work.
 pub(super) struct Run {
@@ -32,7 +36,7 @@ pub(super) struct Run {
     begun: bool,
     keep_at: Option<Instant>,
     /// An end that is not saved yet.
-    end: Option<(Ending, Option<Finish>, Option<By>)>,
+    end: Option<End>,
     slot: Option<Slot>,
 }
 
@@ -74,8 +78,12 @@ impl Run {
 impl Actor {
     /// Starts the first of the queue with the right to run it.
     pub(super) async fn start_next(&mut self, slot: Slot) {
+        let Ok(back) = self.move_before_next().await else {
+            self.start_at = Some(self.save_again_at());
+            return;
+        };
         let mut change = self.change();
-        if change.start_next().is_none() {
+        if change.start_next(back).is_none() {
             return;
         }
         if self.record(change, With::default()).await.is_ok() {
@@ -98,7 +106,7 @@ impl Actor {
             Ok((model, name)) => {
                 let system = Some(self.state.text("system").to_owned());
                 // Not the thread's newest message: others may have spoken since a task was put back.
-                let head = whole.request.message;
+                let head = whole.head.unwrap_or(whole.request.message);
                 let context = self.context.take();
                 let system = system.filter(|it| !it.is_empty());
                 let job = Job { model, name, system, session, head, context };
@@ -195,41 +203,39 @@ impl Actor {
     /// Ends the task at work: its answer so far and its final state in one commit, and with it the
     /// start of the next.
     pub(super) async fn end_run(&mut self, ending: Ending, finish: Option<Finish>, by: Option<By>) {
+        let Ok(back) = self.move_before_next().await else {
+            return self.end_again((ending, finish, by));
+        };
         let mut change = self.change();
-        let with = self.put_end(&mut change, &ending, finish.as_ref(), by.as_ref());
-        self.save_end(change, with, (ending, finish, by)).await;
+        let end = (ending, finish, by);
+        let with = self.put_end(&mut change, &end, back);
+        self.save_end(change, with, end).await;
     }
 
-    /// Adds the end of the task at work to a change.
-    pub(super) fn put_end(
-        &mut self,
-        change: &mut Change,
-        ending: &Ending,
-        finish: Option<&Finish>,
-        by: Option<&By>,
-    ) -> With {
+    /// Adds the end of the task at work to a change, and the start of the next. A whole answer is no
+    /// end where more was said meanwhile: then the model is asked once more.
+    pub(super) fn put_end(&mut self, change: &mut Change, end: &End, back: Option<Move>) -> With {
+        let (ending, finish, by) = end;
         let run = self.run.as_mut().expect("a task that ends is at work");
         let mut rest = Vec::new();
         run.writing.flush(&mut rest);
         self.followers.tell_deltas(&rest);
-        let (mut answer, blobs) = answer_of(&run.writing, finish);
+        let (mut answer, blobs) = answer_of(&run.writing, finish.as_ref());
         answer.asked |= run.begun;
-        change.end(run.task, ending.clone(), answer, by);
-        if !self.shared.stop.is_stopping() {
-            change.start_next();
+        if *ending == Ending::Completed && change.unread() > 0 {
+            change.go_on(run.task, answer);
+        } else {
+            change.end(run.task, ending.clone(), answer, by.as_ref(), &*self.shared.world);
+            if !self.shared.stop.is_stopping() {
+                change.start_next(back);
+            }
         }
         With { blobs, ..With::default() }
     }
 
     /// Saves a change that ends the task at work, and goes on with what it starts.
-    pub(super) async fn save_end(
-        &mut self,
-        change: Change,
-        with: With,
-        end: (Ending, Option<Finish>, Option<By>),
-    ) -> bool {
+    pub(super) async fn save_end(&mut self, change: Change, with: With, end: End) -> bool {
         let saved = self.record(change, with).await.is_ok();
-        let again_at = self.save_again_at();
         let Some(run) = self.run.as_mut() else { return saved };
         if saved {
             let slot = run.slot.take();
@@ -238,10 +244,17 @@ impl Actor {
                 self.begin_run(slot);
             }
         } else {
-            run.end = Some(end);
-            run.keep_at = Some(again_at);
+            self.end_again(end);
         }
         saved
+    }
+
+    /// The end of the task at work could not be saved: it is tried anew in a while.
+    fn end_again(&mut self, end: End) {
+        let again_at = self.save_again_at();
+        let run = self.run.as_mut().expect("a task that ends is at work");
+        run.end = Some(end);
+        run.keep_at = Some(again_at);
     }
 
     /// The daemon stops and the task has not come to its end: it goes on after the restart.

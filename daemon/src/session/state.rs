@@ -247,8 +247,14 @@ impl Change {
             by: by.cloned(),
             task,
             kind: fact.kind().to_owned(),
+            stream: None,
             data,
         };
+        self.push_event(event);
+    }
+
+    /// Adds an event that is put together already.
+    pub(super) fn push_event(&mut self, event: Event) {
         self.state.view.apply(&event);
         self.state.forget();
         self.events.push(event);

@@ -151,6 +151,30 @@ impl Commit {
         Self { session, before, events, json, body, hash, keys, blobs, deletes }
     }
 
+    /// The commit with this body, as it was first written, behind the one with the hash `before`.
+    ///
+    /// # Errors
+    /// It is not a body, and why.
+    pub fn read(before: Hash, body: String) -> Result<Self, String> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            session: SessionId,
+            events: Vec<Box<RawValue>>,
+        }
+        let whole: Body = serde_json::from_str(&body).map_err(|err| err.to_string())?;
+        let events: Result<Vec<Event>, _> =
+            whole.events.iter().map(|it| serde_json::from_str(it.get())).collect();
+        let events = events.map_err(|err| err.to_string())?;
+        let dense = events.windows(2).all(|it| it[1].seq == it[0].seq + 1);
+        if events.is_empty() || !dense {
+            return Err("its events are not numbered one after another".to_owned());
+        }
+        let hash = Hash::chained(before, body.as_bytes());
+        let (keys, blobs, deletes) = (Vec::new(), Vec::new(), None);
+        let (session, json) = (whole.session, whole.events);
+        Ok(Self { session, before, events, json, body, hash, keys, blobs, deletes })
+    }
+
     /// The number of the first event.
     #[must_use]
     pub fn first(&self) -> u64 {

@@ -15,12 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
 use super::{
-    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
-    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
+    PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
+    UsageFilter,
 };
 use content::Content;
 pub(crate) use faults::Dice;
@@ -75,6 +77,7 @@ enum Write {
     Commit(Arc<Commit>),
     Partial(PartialPiece),
     Key(SessionId, KeptKey),
+    Import(SessionId, Arc<dyn ImportSource>),
 }
 
 /// A write on its way.
@@ -234,6 +237,7 @@ impl State {
                     self.content.keep(piece);
                     Ok(())
                 }
+                Write::Import(session, source) => self.content.import(session, &*source),
                 Write::Key(session, kept) => self.content.keep_key(session, kept),
             };
             let ends = matches!(result, Err(StoreError::Unknown(_)));
@@ -288,6 +292,19 @@ impl Store for MemoryStore {
         bytes: usize,
     ) -> Answer<'_, Vec<StoredEvent>> {
         self.read(move |it| it.events(session, after, last, bytes))
+    }
+
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>> {
+        self.read(move |it| it.commits(session, after, bytes))
+    }
+
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
+        self.write(Write::Import(session, source))
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {
@@ -353,6 +370,10 @@ impl Store for MemoryStore {
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {
         self.read(move |it| it.blob(hash, offset, length))
+    }
+
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
+        self.read(move |it| it.usage(filter))
     }
 
     fn counts(&self) -> Answer<'_, Counts> {

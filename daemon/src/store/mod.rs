@@ -8,6 +8,7 @@ pub mod commit;
 mod conformance;
 pub mod memory;
 pub mod sqlite;
+mod usage;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,11 +16,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::things::{Scope, SessionStatus, TaskStatus};
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::{Members, View};
 
 pub use commit::{Commit, Hash, KEY_MS, KeptKey, KeyRecord, NewBlob};
+pub use usage::UsageFilter;
 
 /// What a store could not do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +94,38 @@ pub struct StoredEvent {
     pub mark: String,
     /// The event's own JSON, byte for byte.
     pub json: Box<RawValue>,
+}
+
+/// A commit as it was first written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCommit {
+    /// The number of its last event.
+    pub last: u64,
+    /// Its hash.
+    pub hash: Hash,
+    /// Its body.
+    pub body: String,
+}
+
+/// A part of a session that comes from elsewhere.
+#[derive(Debug)]
+pub enum Imported {
+    /// Bytes that a commit behind it names.
+    Blob(NewBlob),
+    /// The next commit.
+    Commit(Box<Commit>),
+}
+
+/// Where a session comes from. It can be read more than once, and is never held whole.
+pub trait ImportSource: Send + Sync + std::fmt::Debug {
+    /// Gives all parts in their order, until one is refused.
+    ///
+    /// # Errors
+    /// The refusal, or that it can no longer be read.
+    fn read(
+        &self,
+        each: &mut dyn FnMut(Imported) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError>;
 }
 
 /// Which sessions are asked for.
@@ -222,6 +257,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         bytes: usize,
     ) -> Answer<'_, Vec<StoredEvent>>;
 
+    /// The commits behind the one that ends with `after`, in order, until about `bytes` are read (at
+    /// least one when there is one), checked like events.
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>>;
+
+    /// Stores a session that comes from elsewhere, all of it or nothing. `NotNext` when there is one
+    /// of that id.
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()>;
+
     /// The mark of the commit that holds an event, for checking a cursor.
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>>;
 
@@ -267,6 +315,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// A piece of a blob and the bytes of the whole, checked against its hash.
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>>;
+
+    /// What model calls used, summed up.
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult>;
 
     /// What there is in all.
     fn counts(&self) -> Answer<'_, Counts>;

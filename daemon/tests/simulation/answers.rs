@@ -47,7 +47,6 @@ impl Judge<'_> {
             "locked" => !self.calm,
             "conflict" => asked.other || asked.params.get("expect_seq").is_some(),
             "overloaded" => asked.method == "chat/send",
-            "unsupported" => ["steer", "rollback"].contains(&mode),
             "storage" | "outcome_unknown" => !self.calm,
             "shutting_down" => self.stopping || !self.calm || gone,
             "not_found" => self.is_deleted(asked.session()),
@@ -58,7 +57,7 @@ impl Judge<'_> {
             return Err(format!("{asked:?} is refused with {error}"));
         }
         // Before a key that has its answer nothing else is looked at.
-        let first = ["busy", "locked", "overloaded", "unsupported"];
+        let first = ["busy", "locked", "overloaded"];
         if (asked.before.is_some() || asked.other) && first.contains(&kind) {
             return Err(format!("{asked:?} was answered before, and is refused with {error}"));
         }

@@ -83,13 +83,35 @@ pub(crate) fn check_after(
 ) -> Result<(), String> {
     counters(after)?;
     let message = event.data.get("message").and_then(Value::as_object);
-    let wanted = message.map_or(before, |it| text(it, "id"));
+    let mut wanted = message.map_or(before, |it| text(it, "id"));
+    if event.kind == "thread.moved" {
+        moved(before, event, after)?;
+        wanted = event.data["thread"]["head"].as_str().unwrap_or("");
+    }
     if head(after) != wanted {
         return Err(format!("the newest message is `{}`, not `{wanted}`", head(after)));
     }
     let new = iterations(after);
     if new != asked + 1 && (new != asked || event.kind == "task.completed") {
         return Err(format!("`iterations` goes from {asked} to {new} at {}", event.kind));
+    }
+    Ok(())
+}
+
+/// A thread goes back along its path, by as many messages as it says.
+fn moved(before: &str, event: &Event, after: &View) -> Result<(), String> {
+    let (from, thread) = (event.data.get("from"), &event.data["thread"]);
+    if from.and_then(Value::as_str) != Some(before) {
+        return Err(format!("the thread moves from {from:?}, and was at `{before}`"));
+    }
+    let (mut at, mut left) = (thread["head"].as_str(), thread["messages"].as_u64());
+    while let Some(id) = at {
+        let message = after.thing("message", id).ok_or("the thread moves to no message")?;
+        at = message.get("parent").and_then(Value::as_str);
+        left = left.and_then(|it| it.checked_sub(1));
+    }
+    if left != Some(0) {
+        return Err(format!("the thread has not {} messages", thread["messages"]));
     }
     Ok(())
 }
@@ -162,15 +184,14 @@ fn task_change(before: &View, event: &Event, task: &Members) -> Result<(), Strin
             return Err(format!("{} tasks wait", queued.len() + 1));
         }
         let orders = before.things("task").filter(|it| !is_final(it)).map(order);
-        let front = request_text(event).is_some_and(|it| it.starts_with("interrupt"));
+        let said = request_text(event).unwrap_or_default();
+        let front = said.starts_with("interrupt") || said.starts_with("rollback");
         let new = order(task);
         let in_line = match front {
             true => orders.min().is_none_or(|it| new < it),
             false => orders.max().is_none_or(|it| new > it),
         };
-        let plain = request_text(event)
-            .is_some_and(|it| !it.starts_with("steer") && !it.starts_with("rollback"));
-        if plain && !in_line {
+        if !in_line {
             return Err(format!("`{id}` is put into the queue at the wrong place"));
         }
     }
@@ -188,12 +209,13 @@ fn message_added(seed: u64, before: &View, event: &Event, message: &Members) -> 
         return Ok(());
     }
     let task = before.thing("task", text(message, "task")).ok_or("an answer is of no task")?;
-    let asked = task.get("request").map_or("", |it| it["message"].as_str().unwrap_or(""));
+    let request = task.get("request").map_or("", |it| it["message"].as_str().unwrap_or(""));
+    let asked = task.get("head").and_then(Value::as_str).unwrap_or(request);
     let request = before.thing("message", asked).and_then(said).ok_or("an answer to no request")?;
     let script = Script::of(seed, &request);
     let says = blocks(message);
     let whole = script.whole && script.attempts.last() == Some(&says);
-    if event.kind == "task.completed" && !whole {
+    if ["task.completed", "message.appended"].contains(&event.kind.as_str()) && !whole {
         return Err(format!("the model said {:?}, stored is {says:?}", script.attempts));
     }
     if !script.begins(&says) {
@@ -212,7 +234,9 @@ fn locks(before: &View, event: &Event) -> Result<(), String> {
         return Err(format!("`{by}` takes the lock that `{holder}` holds"));
     }
     let new_task = event.data.get("task").is_some_and(|it| it.get("created_at").is_some());
-    let changes = ["session.updated", "checkpoint.created"].contains(&kind) || new_task;
+    let kinds = ["session.updated", "checkpoint.created", "task.updated"];
+    // What a task did not read becomes tasks without anybody's doing.
+    let changes = kinds.contains(&kind) || (new_task && event.by.is_some());
     if changes && by != holder {
         return Err(format!("`{by}` does {kind} past the lock of `{holder}`"));
     }

@@ -7,10 +7,12 @@ use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
 use sess_daemon::store::memory::MemoryStore;
 use sess_daemon::store::{
-    Answer, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages, PartialPiece,
-    Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
+    PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit, StoredEvent, TaskFilter,
+    UsageFilter,
 };
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +92,19 @@ impl Store for Watched {
         self.inner().events(session, after, last, bytes)
     }
 
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>> {
+        self.inner().commits(session, after, bytes)
+    }
+
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
+        self.inner().import(session, source)
+    }
+
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {
         self.inner().mark(session, seq)
     }
@@ -149,6 +164,10 @@ impl Store for Watched {
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {
         self.inner().blob(hash, offset, length)
+    }
+
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
+        self.inner().usage(filter)
     }
 
     fn counts(&self) -> Answer<'_, Counts> {

@@ -4,6 +4,8 @@ mod blob;
 mod chat;
 mod daemon;
 mod document;
+mod event;
+mod exchange;
 mod list;
 mod model;
 mod session;
@@ -17,6 +19,8 @@ pub use blob::*;
 pub use chat::*;
 pub use daemon::*;
 pub use document::*;
+pub use event::*;
+pub use exchange::*;
 pub use list::*;
 pub use model::*;
 pub use session::*;
@@ -154,6 +158,14 @@ methods! {
     SessionRelease "session/release" SessionReleaseParams => SessionReleaseResult, Change expect_seq;
     /// Writes what is unsaved and makes a manual checkpoint.
     SessionPersist "session/persist" SessionParams => SessionPersistResult, Change keyed expect_seq;
+    /// Sums up what model calls used.
+    SessionUsage "session/usage" SessionUsageParams => SessionUsageResult, Read;
+    /// Writes a session into a file.
+    SessionExport "session/export" SessionExportParams => SessionExportResult, Read;
+    /// Makes the session that a file holds, with its ids.
+    SessionImport "session/import" SessionImportParams => SessionImportResult, Change;
+    /// Deletes sessions that nobody needs.
+    SessionCleanup "session/cleanup" SessionCleanupParams => SessionCleanupResult, Change keyed;
     /// Tells all that happens in a session, from now or from a cursor on.
     SessionFollow "session/follow" SessionFollowParams => SessionFollowResult, Read;
     /// Ends a follow.
@@ -168,10 +180,16 @@ methods! {
     TaskCancel "task/cancel" TaskParams => TaskCancelResult, Change keyed expect_seq;
     /// Answers when a task is final.
     TaskWait "task/wait" TaskWaitParams => TaskWaitResult, Read;
+    /// Changes a task that waits.
+    TaskUpdate "task/update" TaskUpdateParams => TaskCancelResult, Change keyed expect_seq;
+    /// Tries a final task again, as a new one.
+    TaskRetry "task/retry" TaskRetryParams => TaskCancelResult, Change keyed expect_seq;
     /// Pages through the messages of a thread.
     MessageList "message/list" MessageListParams => MessageListResult, Read;
     /// Lists a session's threads.
     ThreadList "thread/list" ThreadListParams => ThreadListResult, Read;
+    /// Keeps a front end's own event.
+    EventAppend "event/append" EventAppendParams => EventAppendResult, Change keyed expect_seq;
     /// Answers a document, or one key of it.
     StateGet "state/get" StateParams => StateValue, Read;
     /// Sets a document, or one key of it.
@@ -192,4 +210,6 @@ methods! {
     ModelCheck "model/check" ModelCheckParams => ModelCheckResult, Read;
     /// Answers a piece of a blob.
     BlobGet "blob/get" BlobGetParams => BlobGetResult, Read;
+    /// Puts a file, in pieces where it is large.
+    BlobPut "blob/put" BlobPutParams => BlobPutResult, Change;
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::things::{Message, Task, TaskStatus};
+use super::Content;
+use crate::things::{Message, Task, TaskStatus, words};
 
 /// Names a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,4 +83,41 @@ pub struct TaskWaitResult {
     /// Its last answer, whole or partial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Message>,
+}
+
+/// Params of `task/update`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TaskUpdateParams {
+    /// The task: one that waits in the queue.
+    pub task: String,
+    /// What is asked instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// Its new place in the queue: 1 is the next to run; beyond the end it is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
+}
+
+/// Params of `task/retry`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TaskRetryParams {
+    /// The task: one that is final.
+    pub task: String,
+    /// From where on: `start` without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<RetryFrom>,
+}
+
+words! {
+    /// Where a task that is tried again goes on.
+    RetryFrom {
+        /// Behind all that it did: its partial answer and its results stay.
+        Here,
+        /// At its request: what came after it is no longer on the thread's path.
+        Start,
+    }
 }

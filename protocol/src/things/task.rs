@@ -44,6 +44,8 @@ thing! {
         replaces: Replaces,
         /// The task that it tries again.
         retry_of: TaskId,
+        /// The message that its next call of the model answers, where that is not its request.
+        head: MessageId,
         /// What went wrong, of a failed one.
         error: TaskError,
     }

@@ -15,6 +15,8 @@ const LONG_TEXT_BYTES: usize = 70 * 1024;
 pub struct World {
     /// The session.
     pub session: String,
+    /// A task that is final.
+    pub done: String,
     /// The task that runs until the hold `world` is released.
     pub running: String,
     /// The task behind it.
@@ -34,13 +36,16 @@ impl World {
         let session = wire.ok("session/create", json!({"title": "a world"})).await;
         let session = text(&session["id"]);
         let long = "x".repeat(LONG_TEXT_BYTES);
+        let short = json!({"session": session, "content": "done", "model": "echo/echo"});
+        let done = wire.ok("chat/send", short).await;
+        let done = text(&wire.ok("task/wait", json!({"task": done["task"]})).await["task"]["id"]);
         let first = json!({"session": session, "content": long});
         let running = text(&wire.ok("chat/send", first).await["task"]);
         let second = json!({"session": session, "content": "second"});
         let queued = text(&wire.ok("chat/send", second).await["task"]);
         let hash: String =
             Sha256::digest(long.as_bytes()).iter().map(|it| format!("{it:02x}")).collect();
-        World { session, running, queued, blob: format!("sha256:{hash}") }
+        World { session, done, running, queued, blob: format!("sha256:{hash}") }
     }
 
     /// Params with which `method` does something in this world.
@@ -71,6 +76,14 @@ impl World {
             }
             "state/set" => json!({"document": "settings", "key": "theme", "value": "dark"}),
             "state/delete" => json!({"document": "settings", "key": "theme"}),
+            "task/update" => json!({"task": self.queued, "content": "asked otherwise"}),
+            "task/retry" => json!({"task": self.done}),
+            "event/append" => json!({"session": session, "type": "it:example", "data": {"a": 1}}),
+            "session/cleanup" => json!({"before": "2000-01-01T00:00:00.000Z"}),
+            "session/usage" => json!({}),
+            "session/export" => json!({"session": session}),
+            "session/import" => json!({"blob": self.blob}),
+            "blob/put" => json!({"data": "aGVsbG8="}),
             "blob/get" => json!({"blob": self.blob}),
             _ => panic!("`{method}` has no example"),
         }
@@ -86,6 +99,10 @@ impl World {
             "session/create" | "session/update" => params["title"] = json!("a third title"),
             "chat/send" => params["content"] = json!("something else"),
             "task/cancel" => params["task"] = json!(self.running),
+            "task/update" => params["content"] = json!("asked yet otherwise"),
+            "task/retry" => params["from"] = json!("here"),
+            "event/append" => params["data"] = json!({"a": 2}),
+            "session/cleanup" => params["dry_run"] = json!(true),
             "session/delete" => params["force"] = json!(false),
             "session/persist" => params["session"] = json!(&self.session["sess_".len()..]),
             _ => panic!("`{method}` has no other example"),

@@ -88,7 +88,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 29] = [
+pub(super) const SABOTAGES: [Sabotage; 32] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -105,6 +105,8 @@ pub(super) const SABOTAGES: [Sabotage; 29] = [
     broken("queue_backwards", &[socket(&["one_task::", "chat::"])]),
     broken("no_requeue", &[socket(&["restart::"])]),
     broken("no_settling", &[socket(&["restart::"])]),
+    broken("lost_steering", &[socket(&["steer::"])]),
+    broken("lost_retry", &[socket(&["again::"])]),
     broken("no_abort", &[socket(&["chat::"])]),
     // Retries, expectations, locks, roles.
     broken("no_key_check", &[socket(&["keys::"])]),
@@ -118,6 +120,7 @@ pub(super) const SABOTAGES: [Sabotage; 29] = [
     broken("rounded_cost", &[daemon(&["model::"]), socket(&["providers::"])]),
     broken("blind_send", &[socket(&["providers::"])]),
     // Damage is seen.
+    broken("import_unproved", &[socket(&["exchange::"])]),
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
     broken("document_in_place", &[socket(&["documents::a_kill"])]),
     // Secrets stay where they are.

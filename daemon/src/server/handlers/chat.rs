@@ -1,6 +1,5 @@
 //! `chat/*`: requests to a session's model.
 
-use sess_protocol::error::{Error, Kind};
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::methods as m;
 
@@ -14,13 +13,6 @@ use crate::session::members::Birth;
 pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
     let shared = call.shared();
     let params = call.params;
-    for (param, given) in [("budget", params.budget.is_some()), ("schema", params.schema.is_some())]
-    {
-        if given {
-            let message = format!("`{param}` of a request is not served in this version");
-            return Err(Error::new(Kind::Unsupported, message).with("param", param));
-        }
-    }
     let origin = call.client.origin(call.common);
     let (task, message) = (TaskId(shared.world.ordered()), MessageId(shared.world.ordered()));
     let Some(session) = &params.session else {

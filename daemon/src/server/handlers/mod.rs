@@ -2,7 +2,10 @@
 
 pub(super) mod blob;
 pub(super) mod chat;
+pub(super) mod cleanup;
 pub(super) mod daemon;
+pub(super) mod event;
+pub(super) mod exchange;
 pub(super) mod message;
 pub(super) mod model;
 pub(super) mod session;

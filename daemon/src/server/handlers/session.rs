@@ -8,7 +8,7 @@ use sess_protocol::error::{Error, Kind};
 use sess_protocol::event::SessionCleared;
 use sess_protocol::id::{CheckpointId, LockId, SessionId};
 use sess_protocol::methods as m;
-use sess_protocol::methods::{PAGE_MAX, VIEW_MESSAGES_DEFAULT, WAIT_MS_MAX};
+use sess_protocol::methods::{PAGE_MAX, USAGE_ROWS_MAX, VIEW_MESSAGES_DEFAULT, WAIT_MS_MAX};
 use sess_protocol::things::Lock;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
@@ -22,7 +22,7 @@ use crate::session::command::{Intent, Origin, Outcome};
 use crate::session::members::{Birth, check_sizes, locked};
 use crate::session::{Later, intent};
 use crate::shared::Shared;
-use crate::store::SessionFilter;
+use crate::store::{SessionFilter, UsageFilter};
 
 /// After how long a session in which nobody spoke is no longer listed.
 const EMPTY_SHOWN_MS: i64 = 3_600_000;
@@ -212,7 +212,7 @@ fn page(shared: &Shared, found: Vec<Members>, limit: usize) -> String {
     text
 }
 
-fn id_of(members: &Members) -> Option<SessionId> {
+pub(super) fn id_of(members: &Members) -> Option<SessionId> {
     members.get("id").and_then(Value::as_str)?.parse().ok()
 }
 
@@ -360,4 +360,20 @@ pub(in crate::server) async fn unfollow(call: Call<'_, m::SessionUnfollow>) -> R
     let session = find::log(&shared, &call.params.session).await?;
     call.client.unfollow(&shared, session).await;
     Ok(Work::Done("{}".to_owned()))
+}
+
+pub(in crate::server) fn usage(call: Call<'_, m::SessionUsage>) -> Routed {
+    let shared = call.shared();
+    let params = call.params;
+    later(async move {
+        let session = match &params.session {
+            Some(text) => Some(find::session(&shared, text).await?),
+            None => None,
+        };
+        let by = params.by.unwrap_or(m::UsageBy::Model);
+        let limit = USAGE_ROWS_MAX as usize;
+        let filter = UsageFilter { session, since: params.since, by, limit };
+        let sums = shared.store.usage(filter).await.map_err(|err| shared.refusal(err))?;
+        Ok(json_of(&sums))
+    })
 }

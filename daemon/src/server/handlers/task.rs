@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sess_protocol::error::Error;
-use sess_protocol::id::{SessionId, TaskId};
+use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::methods as m;
 use sess_protocol::methods::WAIT_MS_MAX;
 use sess_protocol::view::Members;
@@ -15,6 +15,7 @@ use super::super::params::{bad_cursor, plain_limit};
 use super::super::router::{Call, Routed, later};
 use super::session::put;
 use crate::session::Later;
+use crate::session::again::{NewWords, Retry};
 use crate::session::command::{Command, Intent, Outcome};
 use crate::shared::Shared;
 use crate::store::TaskFilter;
@@ -93,6 +94,27 @@ pub(in crate::server) async fn cancel(call: Call<'_, m::TaskCancel>) -> Routed {
     let origin = call.client.origin(call.common);
     let (task, session, _) = find::task(&shared, &call.params.task).await?;
     let answer = put(&shared, session, Intent::Cancel(task), origin).await?;
+    later(async move { answer.answer().await? })
+}
+
+pub(in crate::server) async fn update(call: Call<'_, m::TaskUpdate>) -> Routed {
+    let shared = call.shared();
+    let origin = call.client.origin(call.common);
+    let (task, session, _) = find::task(&shared, &call.params.task).await?;
+    let (content, position) = (call.params.content, call.params.position);
+    let new = Intent::UpdateTask(Box::new(NewWords { task, content, position }));
+    let answer = put(&shared, session, new, origin).await?;
+    later(async move { answer.answer().await? })
+}
+
+pub(in crate::server) async fn retry(call: Call<'_, m::TaskRetry>) -> Routed {
+    let shared = call.shared();
+    let origin = call.client.origin(call.common);
+    let (of, session, _) = find::task(&shared, &call.params.task).await?;
+    let from = call.params.from.unwrap_or(m::RetryFrom::Start);
+    let (task, message) = (TaskId(shared.world.ordered()), MessageId(shared.world.ordered()));
+    let retry = Intent::Retry(Retry { of, from, task, message });
+    let answer = put(&shared, session, retry, origin).await?;
     later(async move { answer.answer().await? })
 }
 

@@ -127,6 +127,7 @@ impl Log {
             by: Some(by()),
             task: None,
             kind,
+            stream: None,
             data,
         });
         Commit::new(self.session, self.hash, events.collect())
@@ -232,6 +233,7 @@ pub(crate) fn appended(id: MessageId, parent: Option<MessageId>, text: &str) -> 
         message: text_message(id, parent, text),
         session: counters(1),
         thread: Some(main_at(id, 1)),
+        task: None,
     })
 }
 

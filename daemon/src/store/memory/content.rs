@@ -7,7 +7,8 @@ use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::time::Timestamp;
 
 use crate::store::{
-    Commit, Hash, KeptKey, KeyRecord, PartialPiece, PartialText, StoreError, StoredEvent,
+    Commit, Hash, ImportSource, Imported, KeptKey, KeyRecord, PartialPiece, PartialText,
+    StoreError, StoredCommit, StoredEvent,
 };
 
 /// All that survives a crash. Changed only by whole commits and by pieces of partial text.
@@ -52,6 +53,45 @@ impl Content {
             self.delete(session);
         }
         Ok(())
+    }
+
+    /// Stores a session that comes from elsewhere, whole or not at all.
+    pub(super) fn import(
+        &mut self,
+        session: SessionId,
+        source: &dyn ImportSource,
+    ) -> Result<(), StoreError> {
+        if self.logs.contains_key(&session) {
+            return Err(StoreError::NotNext);
+        }
+        let mut new = self.clone();
+        source.read(&mut |part| match part {
+            Imported::Blob(blob) => {
+                new.blobs.insert(blob.hash.0, blob.bytes);
+                Ok(())
+            }
+            Imported::Commit(commit) => new.commit(&commit),
+        })?;
+        *self = new;
+        Ok(())
+    }
+
+    /// The commits behind the one that ends with `after`.
+    pub(super) fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Vec<StoredCommit> {
+        let mut read = 0;
+        let behind = self.log(session).iter().filter(|it| it.first() > after);
+        let fits = behind.take_while(|it| {
+            let fits = read < bytes;
+            read += it.body.len();
+            fits
+        });
+        fits.map(|it| StoredCommit { last: it.last(), hash: it.hash, body: it.body.clone() })
+            .collect()
     }
 
     fn check(&self, commit: &Commit) -> Result<(), StoreError> {

@@ -10,12 +10,16 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sess_protocol::event::{Event, FactType, SessionCleared};
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::things::{SessionStatus, TaskStatus};
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::{Members, View};
 
 use super::content::Content;
-use crate::store::{Counts, Loaded, MessagePage, Messages, Place, SessionFilter, TaskFilter};
+use crate::store::usage::Sums;
+use crate::store::{
+    Counts, Loaded, MessagePage, Messages, Place, SessionFilter, TaskFilter, UsageFilter,
+};
 
 /// The kinds of things that an actor needs to go on.
 const LOADED_KINDS: [&str; 8] =
@@ -262,6 +266,21 @@ impl Content {
     }
 
     /// What there is in all.
+    pub(super) fn usage(&self, filter: UsageFilter) -> SessionUsageResult {
+        let mut sums = Sums::new(filter);
+        for (session, log) in &self.logs {
+            if filter.session.is_some_and(|it| it != *session) {
+                continue;
+            }
+            let agent = self.view(*session).session().get("agent").cloned().unwrap_or_default();
+            for event in log.iter().flat_map(|it| &it.events) {
+                let message = event.data.get("message").map(Value::to_string).unwrap_or_default();
+                sums.add(*session, agent.as_str().unwrap_or_default(), &message);
+            }
+        }
+        sums.result()
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts { bytes: self.bytes(), ..Counts::default() };
         for (_, view) in self.views() {

@@ -9,7 +9,10 @@ use sess_protocol::view::Members;
 use super::projection::Fold;
 use super::rows::{Sum, Trouble};
 use super::{log, sessions, things};
-use crate::store::{Commit, Hash, KEY_MS, KeptKey, KeyRecord, NewBlob, PartialPiece, StoreError};
+use crate::store::{
+    Commit, Hash, ImportSource, Imported, KEY_MS, KeptKey, KeyRecord, NewBlob, PartialPiece,
+    StoreError,
+};
 
 /// What the text of every name of a blob begins with.
 const BLOB_PREFIX: &str = "sha256:";
@@ -56,6 +59,32 @@ pub(super) fn store(conn: &Connection, commit: &Commit) -> Result<(), Trouble> {
         delete(conn, gone)?;
     }
     Ok(())
+}
+
+/// Stores a session that comes from elsewhere.
+pub(super) fn import(
+    conn: &Connection,
+    session: SessionId,
+    source: &dyn ImportSource,
+) -> Result<(), Trouble> {
+    if sessions::find(conn, session)?.is_some() {
+        return Err(Trouble::Refused(StoreError::NotNext));
+    }
+    let mut trouble = None;
+    let read = source.read(&mut |part| {
+        let stored = match part {
+            Imported::Blob(blob) => add_blob(conn, &blob),
+            Imported::Commit(commit) => store(conn, &commit),
+        };
+        stored.map_err(|err| {
+            trouble = Some(err);
+            StoreError::NotNext
+        })
+    });
+    match (read, trouble) {
+        (_, Some(trouble)) => Err(trouble),
+        (read, None) => read.map_err(Trouble::Refused),
+    }
 }
 
 /// Makes sure that a key is not taken. One whose answer is no longer kept is free again.

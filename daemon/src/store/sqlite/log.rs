@@ -10,7 +10,7 @@ use sess_protocol::event::Event;
 use sess_protocol::view::Members;
 
 use super::rows::{Columns, Numbered, Sum, Trouble, count, int};
-use crate::store::{Commit, Hash, StoredEvent};
+use crate::store::{Commit, Hash, StoredCommit, StoredEvent};
 
 const COLUMNS: &str = "session, first, last, hash, body, private, crc";
 
@@ -265,4 +265,20 @@ pub(super) fn events(
             }
         }
     }
+}
+
+/// The commits behind the one that ends with `after`, or until about `bytes` are read.
+pub(super) fn commits(
+    conn: &Connection,
+    session: Numbered,
+    after: u64,
+    bytes: usize,
+) -> Result<Vec<StoredCommit>, Trouble> {
+    let (mut chain, mut found, mut read) = (Chain::from(conn, session, after + 1)?, Vec::new(), 0);
+    while read < bytes {
+        let Some(Entry { last, hash, body, .. }) = chain.step()? else { break };
+        read += body.len();
+        found.push(StoredCommit { last, hash, body });
+    }
+    Ok(found)
 }

@@ -8,13 +8,15 @@ use std::thread::JoinHandle;
 use rusqlite::Connection;
 use serde_json::value::RawValue;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
-    Answer, BackupMade, Commit, Counts, Hash, KeptKey, KeyRecord, Loaded, MessagePage, Messages,
-    PartialPiece, Place, SessionFilter, Store, StoreError, StoredEvent, TaskFilter,
+    Answer, BackupMade, Commit, Counts, Hash, ImportSource, KeptKey, KeyRecord, Loaded,
+    MessagePage, Messages, PartialPiece, Place, SessionFilter, Store, StoreError, StoredCommit,
+    StoredEvent, TaskFilter, UsageFilter,
 };
 use checkpoint::Keeper;
 use readers::Readers;
@@ -199,6 +201,19 @@ impl Store for SqliteStore {
         self.read(move |conn| query_session::events(conn, session, (after, last), bytes))
     }
 
+    fn commits(
+        &self,
+        session: SessionId,
+        after: u64,
+        bytes: usize,
+    ) -> Answer<'_, Vec<StoredCommit>> {
+        self.read(move |conn| query_session::commits(conn, session, after, bytes))
+    }
+
+    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
+        Box::pin(self.write(Job::Import(session, source)))
+    }
+
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {
         self.read(move |conn| query_session::mark(conn, session, seq))
     }
@@ -272,6 +287,10 @@ impl Store for SqliteStore {
 
     fn blob(&self, hash: Hash, offset: u64, length: u64) -> Answer<'_, Option<(Vec<u8>, u64)>> {
         self.read(move |conn| query_all::blob(conn, hash, (offset, length)))
+    }
+
+    fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
+        self.read(move |conn| query_all::usage(conn, filter))
     }
 
     fn counts(&self) -> Answer<'_, Counts> {

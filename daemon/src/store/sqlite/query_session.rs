@@ -12,7 +12,7 @@ use super::log;
 use super::rows::{Columns, Numbered, Trouble, count, int};
 use super::sessions;
 use super::things::{self, MessageRow, TASK_COLUMNS, THING_COLUMNS, TaskRow, ThingRow};
-use crate::store::{Hash, Loaded, MessagePage, Messages, PartialText, StoredEvent};
+use crate::store::{Hash, Loaded, MessagePage, Messages, PartialText, StoredCommit, StoredEvent};
 
 /// The kinds that an actor holds, if they are live.
 const HELD: [&str; 6] = ["thread", "goal", "plan", "note", "approval", "tool_call"];
@@ -279,4 +279,15 @@ fn step(conn: &Connection, no: i64, seq: u64) -> Result<MessageRow, Trouble> {
         return Err(Trouble::Stale(no, "message_rows"));
     }
     Ok(row)
+}
+
+/// The commits behind the one that ends with `after`.
+pub(super) fn commits(
+    conn: &Connection,
+    id: SessionId,
+    after: u64,
+    bytes: usize,
+) -> Result<Vec<StoredCommit>, Trouble> {
+    let Some(session) = known(conn, id)? else { return Ok(Vec::new()) };
+    log::commits(conn, session, after, bytes)
 }

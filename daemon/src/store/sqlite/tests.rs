@@ -109,7 +109,15 @@ impl Story {
             .map(|((kind, data), seq)| {
                 let at = Timestamp(NOW.0 + i64::try_from(seq).unwrap());
                 let data = data.as_object().unwrap().clone();
-                Event { seq, at, by: None, task: None, kind: (*kind).to_owned(), data }
+                Event {
+                    seq,
+                    at,
+                    by: None,
+                    task: None,
+                    kind: (*kind).to_owned(),
+                    stream: None,
+                    data,
+                }
             })
             .collect();
         for event in &events {

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 use super::checkpoint::Keeper;
 use super::rows::{Trouble, is_damage};
 use super::{change, projection};
-use crate::store::{Commit, KeptKey, PartialPiece, StoreError};
+use crate::store::{Commit, ImportSource, KeptKey, PartialPiece, StoreError};
 
 /// Jobs in one transaction.
 const BATCH_JOBS_MAX: usize = 256;
@@ -30,6 +30,8 @@ pub(super) enum Job {
     Partial(PartialPiece),
     /// Keep the answer of a request that changed nothing.
     Key(SessionId, KeptKey),
+    /// Store a session that comes from elsewhere.
+    Import(SessionId, Arc<dyn ImportSource>),
     /// Make the projections of the session with this number anew.
     Rebuild(i64),
     /// Tidy up and end.
@@ -264,6 +266,7 @@ impl Writer {
             Job::Commit(commit) => change::store(&self.conn, commit),
             Job::Partial(piece) => change::keep_partial(&self.conn, piece),
             Job::Key(session, kept) => change::keep_key(&self.conn, *session, kept),
+            Job::Import(session, source) => change::import(&self.conn, *session, &**source),
             Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
             Job::Close => Ok(()),
         }
