@@ -176,7 +176,10 @@ pub(crate) async fn others(caller: &mut Caller, session: &str) -> Result<String,
 
 pub(crate) async fn create(caller: &mut Caller, model: &Option<String>) -> Result<String, Stop> {
     let workspace = caller.dial().workspace.clone();
-    let params = SessionCreateParams { model: model.clone(), workspace, ..Default::default() };
+    // Gone again with the connection unless the request is accepted: one that is refused leaves nothing.
+    let ephemeral = Some(true);
+    let model = model.clone();
+    let params = SessionCreateParams { model, workspace, ephemeral, ..Default::default() };
     Ok(caller.call::<SessionCreate>(&params).await?.id.to_string())
 }
 
