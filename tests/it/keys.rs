@@ -170,7 +170,7 @@ async fn a_stale_head_changes_nothing() {
 }
 
 /// Changes that another client's lock does not keep out, and those that no session is part of.
-const PAST_A_LOCK: [&str; 11] = [
+const PAST_A_LOCK: [&str; 13] = [
     "task/cancel",
     "session/create",
     "session/cleanup",
@@ -178,6 +178,8 @@ const PAST_A_LOCK: [&str; 11] = [
     "blob/put",
     "daemon/shutdown",
     "daemon/reload",
+    "daemon/restart",
+    "daemon/backup",
     "state/set",
     "state/delete",
     "state/load",

@@ -98,7 +98,8 @@ pub(crate) async fn stop(output: &mut Output, now: bool) -> Result<(), Stop> {
 
 pub(crate) async fn restart(output: &mut Output) -> Result<(), Stop> {
     match hand_over().await? {
-        Restart::Done { old, now } => {
+        Restart::Done(both) => {
+            let (old, now) = *both;
             if now.pid == old.pid {
                 let failed = Stop::failed("the new program failed: the old one goes on");
                 return Err(failed.hint("`sess daemon logs` says why"));
@@ -135,7 +136,7 @@ pub(crate) async fn stop_for_another() -> Result<(), Stop> {
 /// How a restart went.
 enum Restart {
     /// The daemon before and the one now.
-    Done { old: DaemonStatusResult, now: DaemonStatusResult },
+    Done(Box<(DaemonStatusResult, DaemonStatusResult)>),
     /// There is none, or it cannot hand over.
     Unknown,
 }
@@ -176,7 +177,7 @@ async fn hand_over() -> Result<Restart, Stop> {
         }
     };
     let now = tokio::time::timeout(STOP_DEADLINE, next).await.map_err(|_| late())?;
-    Ok(Restart::Done { old, now })
+    Ok(Restart::Done(Box::new((old, now))))
 }
 
 async fn status_over(connection: &Connection) -> Result<DaemonStatusResult, CallError> {

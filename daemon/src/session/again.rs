@@ -10,8 +10,8 @@ use sess_protocol::methods::{
 use sess_protocol::things::{Block, By, Message, Task, TaskPatch, TaskStatus};
 
 use super::actor::{Actor, With};
+use super::attached::content_of;
 use super::command::{Origin, Outcome};
-use super::content::{blocks_of, put_apart};
 use super::queue::{Ask, no_task};
 use super::state::{Change, read};
 use super::steering::Move;
@@ -149,8 +149,8 @@ impl Actor {
         let mut change = self.change();
         let mut with = With::default();
         if let Some(content) = content {
-            let mut blocks = blocks_of(content)?;
-            with.blobs = put_apart(&mut blocks);
+            let (blocks, blobs) = content_of(&self.shared, &task.model, content).await?;
+            with.blobs = blobs;
             change.ask_otherwise(&task, blocks, &origin.by)?;
         }
         if let Some(position) = position {

@@ -10,7 +10,6 @@ use sess_protocol::things::{By, Steering, TaskReason};
 use super::actor::{Actor, With};
 use super::attached::content_of;
 use super::command::{ConnectionId, Intent, Origin, Outcome, Reply, SendAsk};
-use super::content::{blocks_of, put_apart};
 use super::ending::{Answer, Ending};
 use super::members::Birth;
 use super::queue::{Accepted, Ask, no_task};
@@ -203,8 +202,7 @@ impl Actor {
         let SendAsk { params, message, .. } = ask;
         let task = self.state.task(id).expect("the task at work is in the view");
         fits(&self.state, &task, &params)?;
-        let mut content = blocks_of(params.content)?;
-        let blobs = put_apart(&mut content);
+        let (content, blobs) = content_of(&self.shared, &task.model, params.content).await?;
         let mut change = self.active_change();
         let thread = task.thread.clone().unwrap_or_else(|| self.state.thread());
         let (by, at) = (origin.by.clone(), change.now);
