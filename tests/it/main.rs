@@ -25,6 +25,7 @@ mod program;
 mod providers;
 mod restart;
 mod secrets;
+mod service;
 mod session;
 mod socket;
 mod state;

@@ -37,7 +37,7 @@ pub(crate) struct ExportArguments {
     /// How it is written down; else as the file's name ends, else jsonl.
     #[arg(short, long, value_enum)]
     format: Option<Format>,
-    /// The file, which must not be there; else stdout.
+    /// The file, which must not be there; - or nothing is stdout.
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Replace the file if it is there.
@@ -52,9 +52,10 @@ pub(crate) fn to_file(session: String, file: PathBuf) -> ExportArguments {
 
 pub(crate) async fn export(output: &mut Output, arguments: ExportArguments) -> Result<(), Stop> {
     let mut caller = caller()?;
-    let format = arguments.format.unwrap_or_else(|| format_of(arguments.output.as_deref()));
+    let file = arguments.output.filter(|it| it.as_os_str() != "-");
+    let format = arguments.format.unwrap_or_else(|| format_of(file.as_deref()));
     // Before the daemon is set to work.
-    let target = arguments.output.map(|it| Target::create(it, arguments.force)).transpose()?;
+    let target = file.map(|it| Target::create(it, arguments.force)).transpose()?;
     let params = members([
         ("session", Some(arguments.session.into())),
         ("format", Some(json!(wire_word(&format)))),

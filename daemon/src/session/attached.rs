@@ -9,7 +9,7 @@ use sess_protocol::error::{Error, Kind};
 use sess_protocol::methods::Content;
 use sess_protocol::things::Block;
 
-use super::content::{all_blocks_of, put_apart};
+use super::content::{blocks_of, put_apart};
 use crate::model::Part;
 use crate::shared::Shared;
 use crate::store::{Hash, NewBlob};
@@ -29,7 +29,7 @@ pub async fn content_of(
     model: &str,
     content: Content,
 ) -> Result<(Vec<Block>, Vec<NewBlob>), Error> {
-    let mut blocks = all_blocks_of(content)?;
+    let mut blocks = blocks_of(content)?;
     let mut blobs = put_attached(shared, model, &mut blocks).await?;
     blobs.extend(put_apart(&mut blocks));
     Ok((blocks, blobs))

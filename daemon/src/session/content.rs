@@ -1,26 +1,17 @@
 //! What is said, made ready to be kept: checked, and large texts put apart as blobs.
 
-use sess_protocol::error::{Error, Kind};
+use sess_protocol::error::Error;
 use sess_protocol::methods::{BLOCKS_MAX, Content};
 use sess_protocol::things::{Block, TEXT_HEAD_BYTES, TEXT_INLINE_BYTES_MAX};
 
 use crate::store::{Hash, NewBlob};
 
-/// Checks what a client says where text alone can be said, and gives it back as blocks.
+/// Checks what a client says and gives it back as blocks, with pictures and files as they came: nobody
+/// has looked at them yet.
 ///
 /// # Errors
-/// Nothing said, too many blocks, or blocks other than text.
-pub fn blocks_of(content: Content) -> Result<Vec<Block>, Error> {
-    let blocks = all_blocks_of(content)?;
-    if blocks.iter().any(|it| matches!(it, Block::Image { .. } | Block::File { .. })) {
-        let message = "pictures and files cannot be said here";
-        return Err(Error::new(Kind::Unsupported, message).with("param", "content"));
-    }
-    Ok(blocks)
-}
-
-/// The same, with pictures and files as they came: nobody has looked at them yet.
-pub(super) fn all_blocks_of(content: Content) -> Result<Vec<Block>, Error> {
+/// Nothing said, or too many blocks.
+pub(super) fn blocks_of(content: Content) -> Result<Vec<Block>, Error> {
     let blocks = match content {
         Content::Text(text) => vec![Block::text(text)],
         Content::Blocks(blocks) => blocks,
@@ -77,6 +68,8 @@ pub fn put_apart(blocks: &mut [Block]) -> Vec<NewBlob> {
 
 #[cfg(test)]
 mod tests {
+    use sess_protocol::error::Kind;
+
     use super::*;
 
     #[test]
