@@ -124,7 +124,7 @@ enum Command {
     /// Show and change settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Keep a key or other credential, sealed; reads it from the terminal or stdin.
+    /// Keep a key, sealed; reads it from the terminal or stdin.
     Login {
         /// What providers call it.
         name: String,
@@ -151,7 +151,7 @@ enum Command {
     /// Start, stop or look at the daemon.
     #[command(subcommand)]
     Daemon(DaemonCommand),
-    /// Make a copy of all sessions while they are used; `sessd --restore` puts one back.
+    /// Make a copy of all sessions; `sessd --restore` puts one back.
     Backup {
         /// How many of the newest copies stay.
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]

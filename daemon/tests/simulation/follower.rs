@@ -166,14 +166,14 @@ impl Follower {
 
     /// The message replaces what was told of it: it must go on from that.
     fn check_unfinished(&mut self, event: &Event) -> Result<(), String> {
-        let Some(task) = event.data.get("task").and_then(Value::as_object) else { return Ok(()) };
-        if !rules::is_final(task)
-            || self.live.as_ref().is_none_or(|it| it.task != rules::text(task, "id"))
-        {
-            return Ok(());
-        }
-        let live = self.live.take().expect("it was just looked at");
         let message = event.data.get("message").and_then(Value::as_object);
+        let task = event.data.get("task").and_then(Value::as_object);
+        // A task that goes on with what was said meanwhile appends its answer before its end.
+        let is_replaced = |live: &Unfinished| {
+            task.is_some_and(|it| rules::is_final(it) && rules::text(it, "id") == live.task)
+                || message.is_some_and(|it| rules::text(it, "id") == live.message)
+        };
+        let Some(live) = self.live.take_if(|it| is_replaced(it)) else { return Ok(()) };
         let says = message.map(rules::blocks).unwrap_or_default();
         if message.is_some_and(|it| rules::text(it, "id") != live.message) {
             return Err("the message has another id than its deltas".to_owned());
