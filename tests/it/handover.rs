@@ -97,7 +97,8 @@ async fn update(daemon: &Daemon, path: &Path) {
     once(path, "daemon/restart", &json!({})).await;
     // Who says how it is to a service manager that does not listen waits a while.
     daemon.stopping().await;
-    assert_ne!(pid(path).await, before, "who connects now waits for the next one");
+    // The old one may still answer who came in its last moment.
+    within("the next daemon", async { while pid(path).await == before {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
