@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ pub fn hand_over(
             started.map_err(|err| StartError::io("a thread", err))?;
             match ended.recv_timeout(TRIAL) {
                 Err(RecvTimeoutError::Timeout) => return Ok(Exit::Done),
-                Ok(Ok(status)) if ended_well(status) => return Ok(Exit::Done),
+                Ok(Ok(status)) if status.success() => return Ok(Exit::Done),
                 Ok(Ok(status)) => {
                     tracing::error!(%status, "the new program failed: the old one goes on");
                 }
@@ -70,10 +70,6 @@ pub fn hand_over(
     // Replaces this process, or says why it cannot.
     let err = succeed(OsStr::new(OWN_PROGRAM), socket).arg0(program).exec();
     Err(StartError::io("the old program cannot be started again", err))
-}
-
-fn ended_well(status: ExitStatus) -> bool {
-    status.success()
 }
 
 fn succeed(program: &OsStr, socket: OwnedFd) -> Command {

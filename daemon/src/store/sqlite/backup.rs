@@ -126,22 +126,29 @@ pub fn restore(dir: &Path, from: &Path) -> Result<PathBuf, OpenError> {
     std::fs::File::open(&draft)?.sync_all()?;
     let aside = dir.join(format!("replaced-{}", Timestamp::now().0));
     private_folder(&aside)?;
-    // The marker goes first: without it and without a database there is nothing, rather than a loss.
-    for name in ["store.json", "sess.db-shm", "sess.db-wal", "sess.db"] {
-        match std::fs::rename(dir.join(name), aside.join(name)) {
-            Err(err) if err.kind() != std::io::ErrorKind::NotFound => return Err(err.into()),
-            _ => {}
-        }
+    // In this order the marker tells of the old store until the new one is whole: a start after a crash
+    // in between refuses what it finds, rather than to begin an empty store or to go on without a log.
+    let database = database_path(dir);
+    if_there(std::fs::hard_link(&database, aside.join("sess.db")))?;
+    for name in ["sess.db-shm", "sess.db-wal"] {
+        if_there(std::fs::rename(dir.join(name), aside.join(name)))?;
     }
     std::fs::File::open(&aside)?.sync_all()?;
-    std::fs::rename(&draft, database_path(dir))?;
+    std::fs::rename(&draft, &database)?;
+    std::fs::File::open(dir)?.sync_all()?;
+    if_there(std::fs::rename(dir.join("store.json"), aside.join("store.json")))?;
     std::fs::File::open(dir)?.sync_all()?;
     Ok(aside)
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
+/// What is not there is no error.
+fn if_there(done: std::io::Result<()>) -> std::io::Result<()> {
+    match done {
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other,
+        done => done,
     }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if_there(std::fs::remove_file(path))
 }
