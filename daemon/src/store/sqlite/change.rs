@@ -38,7 +38,8 @@ pub(super) fn store(conn: &Connection, commit: &Commit) -> Result<(), Trouble> {
         Some(old) => (old.session, old.members()?),
         None => (sessions::insert(conn, commit.session)?, Members::new()),
     };
-    log::append(conn, session.no, commit)?;
+    let place = (commit.first(), commit.last());
+    log::append(conn, session, place, (commit.hash, &commit.body))?;
     for key in &commit.keys {
         add_key(conn, session.no, key, now)?;
     }

@@ -13,7 +13,7 @@ use super::marker::Marker;
 use super::open::{self, Looked, OpenError};
 use super::projection::Fold;
 use super::rows::{Numbered, Trouble, int};
-use super::{change, schema};
+use super::{change, log, schema};
 use crate::store::Hash;
 
 /// Faults that are told; a store with more is told by these well enough.
@@ -150,7 +150,8 @@ fn one(
     let mut fold = Fold::of(scratch, session, Members::new());
     while let Some(entry) = chain.step()? {
         report.commits += 1;
-        copy(scratch, session.no, (entry.first, entry.last, entry.hash), &entry.body)?;
+        // A thing that changes very often looks its older events up while it is folded.
+        log::append(scratch, session, (entry.first, entry.last), (entry.hash, &entry.body))?;
         for event in entry.events(session)? {
             fold.apply(&event)?;
         }
@@ -178,22 +179,6 @@ fn one(
             report.fault(Some(session.id), text);
         }
     }
-    Ok(())
-}
-
-/// A thing that changes very often looks its older events up while it is folded.
-fn copy(
-    scratch: &Connection,
-    no: i64,
-    (first, last, hash): (u64, u64, Hash),
-    body: &str,
-) -> Result<(), Trouble> {
-    let crc = super::log::sum(no, int(first), int(last), (&hash.0, body.as_bytes(), None));
-    scratch
-        .prepare_cached(
-            "INSERT INTO log(session, first, last, hash, body, crc) VALUES(?, ?, ?, ?, ?, ?)",
-        )?
-        .execute(params![no, int(first), int(last), hash.0, body, crc])?;
     Ok(())
 }
 

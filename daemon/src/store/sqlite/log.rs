@@ -7,10 +7,11 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sess_protocol::event::Event;
+use sess_protocol::id::SessionId;
 use sess_protocol::view::Members;
 
 use super::rows::{Columns, Numbered, Sum, Trouble, count, int};
-use crate::store::{Commit, Hash, StoredCommit, StoredEvent};
+use crate::store::{Hash, StoredCommit, StoredEvent};
 
 const COLUMNS: &str = "session, first, last, hash, body, private, crc";
 
@@ -52,14 +53,45 @@ pub(super) fn sum(no: i64, first: i64, last: i64, rest: (&[u8], &[u8], Option<&[
     Sum::of("log").int(no).int(first).int(last).bytes(hash).bytes(body).maybe(private).done()
 }
 
+/// What stands around the events in the body of nearly every commit. It follows from the session, so
+/// that the events alone are kept then.
+fn around(session: SessionId) -> (String, &'static str) {
+    (format!("{{\"session\":\"{session}\",\"epoch\":0,\"events\":"), "}")
+}
+
+/// What is kept of a body: its events, or all of one that has more to say.
+fn kept(session: SessionId, body: &str) -> &str {
+    let (before, behind) = around(session);
+    let events = body.strip_prefix(before.as_str()).and_then(|it| it.strip_suffix(behind));
+    // A body with further members behind its events ends in something else.
+    events.filter(|it| it.starts_with('[') && it.ends_with(']')).unwrap_or(body)
+}
+
+/// The body, byte for byte, of which this was kept.
+pub(super) fn whole(session: SessionId, kept: &str) -> String {
+    if !kept.starts_with('[') {
+        return kept.to_owned();
+    }
+    let (mut body, behind) = around(session);
+    body.reserve_exact(kept.len() + behind.len());
+    body.push_str(kept);
+    body.push_str(behind);
+    body
+}
+
 /// Adds a commit.
-pub(super) fn append(conn: &Connection, no: i64, commit: &Commit) -> rusqlite::Result<()> {
-    let (first, last) = (int(commit.first()), int(commit.last()));
-    let crc = sum(no, first, last, (&commit.hash.0, commit.body.as_bytes(), None));
+pub(super) fn append(
+    conn: &Connection,
+    session: Numbered,
+    (first, last): (u64, u64),
+    (hash, body): (Hash, &str),
+) -> rusqlite::Result<()> {
+    let (first, last, body) = (int(first), int(last), kept(session.id, body));
+    let crc = sum(session.no, first, last, (&hash.0, body.as_bytes(), None));
     conn.prepare_cached(
         "INSERT INTO log(session, first, last, hash, body, crc) VALUES(?, ?, ?, ?, ?, ?)",
     )?
-    .execute(params![no, first, last, commit.hash.0, commit.body, crc])?;
+    .execute(params![session.no, first, last, hash.0, body, crc])?;
     Ok(())
 }
 
@@ -73,13 +105,13 @@ fn entry(row: &Row<'_>, session: Numbered, seq: u64) -> Result<Entry, Trouble> {
     let body = columns.bytes().map_err(bad)?;
     let private: Option<Vec<u8>> = columns.take().map_err(bad)?;
     let crc: i64 = columns.take().map_err(bad)?;
-    let whole = sum(no, first, last, (&hash.0, body, private.as_deref())) == crc;
-    if (!whole || no != session.no) && !crate::sabotage::is("no_hash_check") {
+    let sound = sum(no, first, last, (&hash.0, body, private.as_deref())) == crc;
+    if (!sound || no != session.no) && !crate::sabotage::is("no_hash_check") {
         return Err(session.damaged(seq, "the checksum does not match"));
     }
-    let body = String::from_utf8(body.to_vec())
-        .map_err(|_| session.damaged(seq, "the body is not UTF-8"))?;
-    Ok(Entry { first: count(first), last: count(last), hash, body })
+    let body =
+        std::str::from_utf8(body).map_err(|_| session.damaged(seq, "the body is not UTF-8"))?;
+    Ok(Entry { first: count(first), last: count(last), hash, body: whole(session.id, body) })
 }
 
 /// The commit that holds this event.

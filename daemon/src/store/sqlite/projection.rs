@@ -6,7 +6,7 @@ use sess_protocol::event::Event;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::view::{Members, key_of, merge};
 
-use super::log::Chain;
+use super::log::{self, Chain};
 use super::rows::{Numbered, Trouble, int};
 use super::sessions::{self, SessionRow};
 use super::things::{self, MessageRow, TaskRow, ThingRow};
@@ -231,19 +231,21 @@ pub(super) fn rebuild(conn: &Connection, no: i64) -> Result<Numbered, Trouble> {
     Ok(session)
 }
 
-/// The id that the session's own commits name: the row that should say it is the one in doubt.
+/// The id that the session's own commits prove: the row that should say it is the one in doubt.
 fn id_in_log(conn: &Connection, no: i64) -> Result<SessionId, Trouble> {
     let bad = || Trouble::Damaged(format!("session number {no} is damaged: its log is missing"));
-    let body: Vec<u8> = conn
-        .query_row(
-            "SELECT CAST(body AS BLOB) FROM log WHERE session = ? ORDER BY first LIMIT 1",
-            [no],
-            |row| row.get(0),
-        )
+    let (body, hash): (String, [u8; 32]) = conn
+        .query_row("SELECT body, hash FROM log WHERE session = ? AND first = 1", [no], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .map_err(|_| bad())?;
-    #[derive(serde::Deserialize)]
-    struct Named {
-        session: SessionId,
-    }
-    serde_json::from_slice::<Named>(&body).map(|it| it.session).map_err(|_| bad())
+    let kept: Value = serde_json::from_str(&body).map_err(|_| bad())?;
+    let first = kept.get(0).or_else(|| kept.get("events")?.get(0));
+    // A session's first event makes it and says its id; the reserved log's first says none.
+    let named = first.and_then(|it| it.pointer("/data/session/id")?.as_str()?.parse().ok());
+    [named, Some(SessionId::GLOBAL)]
+        .into_iter()
+        .flatten()
+        .find(|id| Hash::chained(Hash::default(), log::whole(*id, &body).as_bytes()) == Hash(hash))
+        .ok_or_else(bad)
 }

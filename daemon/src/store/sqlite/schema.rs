@@ -21,7 +21,10 @@ pub(super) struct Migration {
 }
 
 /// Every step there is; the number of a schema is how many of them were taken.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration { name: "first", sql: FIRST }];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration { name: "first", sql: FIRST },
+    Migration { name: "bodies may be kept as their events alone", sql: EVENTS_ALONE },
+];
 
 /// Short numbers (`sessions.no`) stand for sessions everywhere else, since bytes on disk matter.
 /// `seqs` lists the events whose members make a thing: content lies in the log and nowhere else.
@@ -143,6 +146,28 @@ CREATE VIEW compaction_history AS
   FROM thing_members WHERE kind = 'compaction' GROUP BY session, key;
 CREATE VIEW schema_version AS
   SELECT number AS version, name, applied_at FROM migrations ORDER BY number DESC LIMIT 1;
+";
+
+/// From here on nearly every commit is kept without what stands around its events (see `log`); those
+/// that were kept whole stay so.
+const EVENTS_ALONE: &str = "
+DROP VIEW message_things;
+CREATE VIEW message_things AS
+  SELECT s.id AS session_id, m.seq AS seq,
+    json_extract(l.body, iif(substr(l.body, 1, 1) = '[', '$[', '$.events[') || (m.seq - l.first)
+      || '].data.message') AS message
+  FROM message_rows m JOIN sessions s ON s.no = m.session
+  JOIN log l ON l.session = m.session AND l.first =
+    (SELECT max(first) FROM log WHERE session = m.session AND first <= m.seq);
+DROP VIEW thing_members;
+CREATE VIEW thing_members AS
+  SELECT 'sess_' || lower(hex(s.id)) AS session, t.kind AS kind, t.key AS key, t.status AS status,
+    n.value AS seq,
+    json_extract(l.body, iif(substr(l.body, 1, 1) = '[', '$[', '$.events[') || (n.value - l.first)
+      || '].data.' || t.kind) AS members
+  FROM things t JOIN sessions s ON s.no = t.session, json_each(t.seqs) n
+  JOIN log l ON l.session = t.session AND l.first =
+    (SELECT max(first) FROM log WHERE session = t.session AND first <= n.value);
 ";
 
 /// Brings the schema to its newest step, all in one transaction, with a backup before the first
