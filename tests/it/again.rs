@@ -1,25 +1,8 @@
 //! What becomes of tasks that are changed or tried again, of events of others, of what nobody needs?
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sess_tests::harness::table::text;
-use sess_tests::harness::{Daemon, Wire, asked, said, stub, until_held};
-use sess_tests::stub::Stub;
-
-/// A session whose first task has said `begun ` and is held until `h` is released; the others echo.
-async fn held() -> (Stub, Daemon, Wire, String, Value) {
-    let stub = stub().await;
-    let steps = json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]);
-    stub.script_once("stub", steps).await.unwrap();
-    let daemon = Daemon::with_stub(&stub).await;
-    let mut wire = daemon.wire().await;
-    let session = wire.session().await;
-    let mut watcher = daemon.wire().await;
-    watcher.follow(&session).await;
-    let first = wire.say(&session, "first").await;
-    watcher.until_written("begun ").await;
-    until_held(&stub, "h").await;
-    (stub, daemon, wire, session, first)
-}
+use sess_tests::harness::{Daemon, asked, held, said};
 
 #[tokio::test]
 async fn a_task_that_waits_may_be_asked_otherwise_and_put_elsewhere() {

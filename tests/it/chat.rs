@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sess_tests::harness::table::{bytes, text};
-use sess_tests::harness::{Daemon, Wire, asked, said, stub, until_asked, until_held};
+use sess_tests::harness::{Daemon, Wire, asked, held, said, stub, until_asked, until_held};
 use sess_tests::stub::{How, Stub, What};
 
 /// Far less than any deadline of a model, far more than a slow machine needs.
@@ -19,20 +19,6 @@ async fn scripted(steps: Value) -> (Stub, Daemon, Wire, String) {
     let mut wire = daemon.wire().await;
     let session = wire.session().await;
     (stub, daemon, wire, session)
-}
-
-/// A session whose first task has said `begun ` and is held until `h` is released; the others echo.
-async fn held() -> (Stub, Daemon, Wire, String, Value) {
-    let (stub, daemon, mut wire, session) = scripted(json!([{"echo": true}])).await;
-    stub.reset().await.unwrap();
-    let steps = json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]);
-    stub.script_once("stub", steps).await.unwrap();
-    let mut watcher = daemon.wire().await;
-    watcher.follow(&session).await;
-    let first = wire.say(&session, "first").await;
-    watcher.until_written("begun ").await;
-    until_held(&stub, "h").await;
-    (stub, daemon, wire, session, first)
 }
 
 fn with(session: &str, content: &str, if_busy: &str) -> Value {

@@ -1,27 +1,10 @@
 //! What becomes of words for the task at work, and of a request that is taken back?
 
 use serde_json::{Value, json};
-use sess_tests::harness::{Daemon, Wire, asked, said, stub, until_held};
-use sess_tests::stub::Stub;
+use sess_tests::harness::{Daemon, Wire, asked, held, said, stub};
 
 /// Requests that wait in one session, unread ones among them.
 const QUEUE_MAX: usize = 25;
-
-/// A session whose first task has said `begun ` and is held until `h` is released; the others echo.
-async fn held() -> (Stub, Daemon, Wire, String, Value) {
-    let stub = stub().await;
-    let steps = json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]);
-    stub.script_once("stub", steps).await.unwrap();
-    let daemon = Daemon::with_stub(&stub).await;
-    let mut wire = daemon.wire().await;
-    let session = wire.session().await;
-    let mut watcher = daemon.wire().await;
-    watcher.follow(&session).await;
-    let first = wire.say(&session, "first").await;
-    watcher.until_written("begun ").await;
-    until_held(&stub, "h").await;
-    (stub, daemon, wire, session, first)
-}
 
 fn with(session: &str, content: &str, if_busy: &str) -> Value {
     json!({"session": session, "content": content, "if_busy": if_busy})

@@ -14,7 +14,7 @@ pub mod wire;
 use std::time::Duration;
 
 pub use daemon::{Daemon, Plan};
-pub use talk::{asked, said, until_asked, until_held};
+pub use talk::{asked, held, said, until_asked, until_held};
 pub use terminal::Terminal;
 pub use wire::{Told, Wire};
 

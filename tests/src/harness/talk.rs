@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::Wire;
 use super::table::text;
+use super::{Daemon, Wire, stub};
 use crate::stub::Stub;
 use crate::stub::log::What;
 
@@ -100,6 +100,26 @@ pub async fn until_asked(stub: &Stub, content: &str) {
 pub async fn until_held(stub: &Stub, name: &str) {
     let held = stub.wait_for(|it| matches!(&it.what, What::Held { hold } if hold == name)).await;
     held.unwrap_or_else(|err| panic!("no answer is held at `{name}`: {err:#}"));
+}
+
+/// A session whose first answer has begun and stays unfinished until `h` is let go; with what its
+/// request was answered.
+///
+/// # Panics
+/// When it does not come so far.
+pub async fn held() -> (Stub, Daemon, Wire, String, Value) {
+    let stub = stub().await;
+    let steps = json!([{"text": "begun "}, {"hold": "h"}, {"text": "done"}]);
+    stub.script_once("stub", steps).await.expect("the stub runs");
+    let daemon = Daemon::with_stub(&stub).await;
+    let mut wire = daemon.wire().await;
+    let session = wire.session().await;
+    let mut watcher = daemon.wire().await;
+    watcher.follow(&session).await;
+    let first = wire.say(&session, "first").await;
+    watcher.until_written("begun ").await;
+    until_held(&stub, "h").await;
+    (stub, daemon, wire, session, first)
 }
 
 fn last_words(what: &What) -> Option<String> {
