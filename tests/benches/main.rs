@@ -13,6 +13,7 @@ mod killed;
 mod measure;
 mod memory;
 mod report;
+mod scale;
 mod turns;
 
 use anyhow::{Context, Result};
@@ -56,6 +57,9 @@ impl Bench {
 /// A part of the run, by the name that chooses it.
 type Part = (&'static str, fn(&mut Bench) -> Result<()>);
 
+/// Takes minutes and gigabytes, so that it runs only when it is named.
+const SCALE: Part = ("scale", scale::run);
+
 const PARTS: [Part; 5] = [
     ("turns", turns::run),
     ("durable", durable::run),
@@ -78,8 +82,10 @@ fn main() -> Result<()> {
         .context("a runtime")?;
     let stub = runtime.block_on(Stub::start())?;
     let mut bench = Bench { runtime, stub, quick, report: Report::default() };
-    for (name, run) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|it| it == name) {
+    for (name, run) in PARTS.into_iter().chain([SCALE]) {
+        let is_wanted =
+            if wanted.is_empty() { name != SCALE.0 } else { wanted.contains(&name.into()) };
+        if is_wanted {
             eprintln!("{name} ..");
             run(&mut bench).with_context(|| format!("the part `{name}`"))?;
         }
