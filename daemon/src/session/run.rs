@@ -21,7 +21,7 @@ use crate::store::NewBlob;
 use crate::task::{Job, STEPS_MAX, Step, run, usage_of};
 
 /// How long text may be told before it is kept on disk.
-const KEEP_AFTER: Duration = Duration::from_millis(150);
+const KEEP_AFTER: Duration = Duration::from_millis(100);
 
 /// How a task ends, with what its model's call ended with, and who ends it.
 pub(super) type End = (Ending, Option<Finish>, Option<By>);

@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod messages;
 pub(crate) mod sessions;
 pub(crate) mod tasks;
+pub(crate) mod usage;
 
 /// Makes one test of each case for the stores of a factory.
 macro_rules! suite {
@@ -77,6 +78,11 @@ macro_rules! suite {
             tasks_come_running_then_queued_then_newest
             task_pages_cover_every_task_once
             task_filters_keep_what_they_name
+        );
+        $crate::store::conformance::suite!(@usage $factory:
+            calls_are_summed_up_by_all_alike
+            a_call_without_an_answer_counts
+            an_answer_that_changes_no_sum_is_no_call
         );
         $crate::store::conformance::suite!(@delete $factory:
             a_deleted_session_leaves_nothing

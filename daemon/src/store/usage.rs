@@ -1,17 +1,19 @@
-//! What model calls used, summed up: pure, from the answers that they gave.
+//! What model calls used, summed up: pure, from the events that count them.
 
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
+use sess_protocol::event::Event;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::methods::{SessionUsageResult, UsageBy, UsageRow};
+use sess_protocol::money::Money;
 use sess_protocol::things::Usage;
 use sess_protocol::time::Timestamp;
+use sess_protocol::view::Members;
 
-/// Billionths of a dollar in one: finer than any price of a token.
-const NANO: i128 = 1_000_000_000;
-/// Digits of a dollar that are kept.
-const DIGITS: usize = 9;
+/// Milliseconds of a day.
+pub(super) const DAY_MS: i64 = 86_400_000;
 
 /// Which calls are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +28,21 @@ pub struct UsageFilter {
     pub limit: usize,
 }
 
+/// A call of a model, as the event that counts it tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Call {
+    /// When it was over.
+    pub(super) at: Timestamp,
+    /// Its task.
+    pub(super) task: Option<TaskId>,
+    /// Its answer, if it had one.
+    pub(super) message: Option<MessageId>,
+    /// The model that was asked.
+    pub(super) model: Option<String>,
+    /// What it used.
+    usage: Usage,
+}
+
 /// An answer, as far as it says what its call used.
 #[derive(Debug, Deserialize)]
 struct Answer {
@@ -38,120 +55,190 @@ struct Answer {
     usage: Option<Usage>,
 }
 
-/// Sums that grow call by call.
+impl Call {
+    /// What an answer says, if it is one.
+    pub(super) fn of_answer(message: &str) -> Option<Self> {
+        let Answer { id, at, task, model, usage } = serde_json::from_str(message).ok()?;
+        Some(Self { at, task, message: Some(id), model, usage: usage? })
+    }
+
+    /// The call that an event counts: only what changes the usage of the session, whose members
+    /// before it are given, is a call of this session. One without an answer used the difference.
+    pub(super) fn of_event(event: &Event, before: &Members) -> Option<Self> {
+        let members = event.data.get("session")?;
+        let iterations = |it: Option<&Value>| it.and_then(Value::as_u64).unwrap_or(0);
+        if event.is_foreign()
+            || iterations(members.get("iterations")) <= iterations(before.get("iterations"))
+        {
+            return None;
+        }
+        let answer = event.data.get("message").filter(|it| it.get("usage").is_some());
+        if let Some(answer) = answer {
+            return Self::of_answer(&answer.to_string());
+        }
+        let usage = |it: Option<&Value>| it.and_then(|it| Usage::deserialize(it).ok());
+        let model = before.get("model").and_then(Value::as_str).map(ToOwned::to_owned);
+        let (now, then) = (usage(members.get("usage"))?, usage(before.get("usage")));
+        let usage = now.minus(&then.unwrap_or_default());
+        Some(Self { at: event.at, task: event.task, message: None, model, usage })
+    }
+}
+
+/// What some calls used together.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Spent {
+    /// When the last of them was over, in milliseconds since 1970.
+    pub(super) at: i64,
+    /// How many they are.
+    pub(super) calls: u64,
+    /// Those of them whose price is not known.
+    pub(super) unpriced: u64,
+    /// What those cost whose price is known.
+    pub(super) cost: Money,
+    /// Their tokens; the cost is not in it.
+    pub(super) usage: Usage,
+}
+
+impl Spent {
+    /// What one call used.
+    pub(super) fn of(call: &Call) -> Self {
+        let cost = call.usage.cost_usd.as_deref().and_then(|it| it.parse::<Money>().ok());
+        Self {
+            at: call.at.0,
+            calls: 1,
+            unpriced: u64::from(cost.is_none()),
+            cost: cost.unwrap_or_default(),
+            usage: Usage { cost_usd: None, ..call.usage.clone() },
+        }
+    }
+
+    /// With what others used.
+    pub(super) fn add(&mut self, more: &Self) {
+        self.at = self.at.max(more.at);
+        self.calls += more.calls;
+        self.unpriced += more.unpriced;
+        self.cost = self.cost.plus(more.cost);
+        self.usage = Usage { cost_usd: None, ..self.usage.plus(&more.usage) };
+    }
+
+    /// The tokens, with the cost of those calls whose price is known.
+    fn priced(self) -> Usage {
+        let cost_usd = Some(self.cost.to_string()).filter(|_| self.unpriced < self.calls);
+        Usage { cost_usd, ..self.usage }
+    }
+}
+
+/// Whose and when calls were, as far as sums of them are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Whose {
+    /// The session.
+    pub(super) session: SessionId,
+    /// The day in UTC, in days since 1970.
+    pub(super) day: i64,
+    /// The model, empty where it is not known.
+    pub(super) model: String,
+    /// The agent.
+    pub(super) agent: String,
+}
+
+/// The day of a moment.
+pub(super) fn day_of(at: Timestamp) -> i64 {
+    at.0.div_euclid(DAY_MS)
+}
+
+/// Sums that grow.
 #[derive(Debug)]
 pub(super) struct Sums {
     filter: UsageFilter,
-    rows: HashMap<String, (UsageRow, i128)>,
-    totals: Usage,
-    cost: i128,
-    calls: u64,
-    unpriced: u64,
+    rows: HashMap<String, (UsageRow, Spent)>,
+    all: Spent,
 }
 
 impl Sums {
     pub(super) fn new(filter: UsageFilter) -> Self {
-        let rows = HashMap::new();
-        Self { filter, rows, totals: Usage::default(), cost: 0, calls: 0, unpriced: 0 }
+        Self { filter, rows: HashMap::new(), all: Spent::default() }
     }
 
-    /// Takes in a message, if it is an answer that is asked for.
-    pub(super) fn add(&mut self, session: SessionId, agent: &str, message: &str) {
-        let Ok(Answer { id, at, task, model, usage: Some(usage) }) = serde_json::from_str(message)
-        else {
-            return;
+    /// Whether a row is a call or a task, so that sums over a day do not do.
+    pub(super) fn is_fine(&self) -> bool {
+        matches!(self.filter.by, UsageBy::Call | UsageBy::Task)
+    }
+
+    /// Whether there are as many rows as are asked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() >= self.filter.limit
+    }
+
+    /// Takes in calls that were summed up before. Where a row is finer than that, each of those that
+    /// left an answer has to be told as well.
+    pub(super) fn add(&mut self, whose: &Whose, spent: &Spent) {
+        self.all.add(spent);
+        let key = match self.filter.by {
+            UsageBy::Call | UsageBy::Task => return,
+            UsageBy::Session => whose.session.to_string(),
+            UsageBy::Model => whose.model.clone(),
+            UsageBy::Day => Timestamp(whose.day * DAY_MS).to_string()[..10].to_owned(),
+            UsageBy::Agent => whose.agent.clone(),
         };
-        if self.filter.since.is_some_and(|it| at < it) {
+        let model = Some(&whose.model).filter(|it| !it.is_empty()).cloned();
+        self.row(key, model, (None, None, None), spent);
+    }
+
+    /// Takes in a call with an answer, for a row of its own or of its task.
+    pub(super) fn add_fine(&mut self, session: SessionId, call: &Call) {
+        if self.filter.since.is_some_and(|it| call.at < it) {
             return;
         }
-        let model_name = model.clone().unwrap_or_default();
-        let key = match self.filter.by {
-            UsageBy::Call => id.to_string(),
-            UsageBy::Task => task.map(|it| it.to_string()).unwrap_or_default(),
-            UsageBy::Session => session.to_string(),
-            UsageBy::Model => model_name,
-            UsageBy::Day => at.to_string()[..10].to_owned(),
-            UsageBy::Agent => agent.to_owned(),
+        let (task, message) = (call.task, call.message);
+        let (key, message) = match self.filter.by {
+            UsageBy::Call => (message.map(|it| it.to_string()), message),
+            UsageBy::Task => (task.map(|it| it.to_string()), None),
+            _ => return,
         };
-        let cost = usage.cost_usd.as_deref().and_then(nanos);
-        let fine = matches!(self.filter.by, UsageBy::Call | UsageBy::Task);
-        let is_call = self.filter.by == UsageBy::Call;
+        let Some(key) = key else { return };
+        self.row(key, call.model.clone(), (Some(session), task, message), &Spent::of(call));
+    }
+
+    fn row(
+        &mut self,
+        key: String,
+        model: Option<String>,
+        (session, task, message): (Option<SessionId>, Option<TaskId>, Option<MessageId>),
+        spent: &Spent,
+    ) {
         let (row, sum) = self.rows.entry(key.clone()).or_insert_with(|| {
-            let row = UsageRow {
-                key,
-                session: Some(session).filter(|_| fine),
-                task: task.filter(|_| fine),
-                message: Some(id).filter(|_| is_call),
-                model: model.clone(),
-                at,
-                calls: 0,
-                usage: Usage::default(),
-                unpriced: 0,
-            };
-            (row, 0)
+            let at = Timestamp(spent.at);
+            let (calls, unpriced, usage) = (0, 0, Usage::default());
+            let model = model.clone();
+            let row = UsageRow { key, session, task, message, model, at, calls, usage, unpriced };
+            (row, Spent::default())
         });
         if row.model != model {
             row.model = None;
         }
-        row.at = row.at.max(at);
-        row.calls += 1;
-        row.unpriced += u64::from(cost.is_none());
-        row.usage = row.usage.plus(&usage);
-        *sum += cost.unwrap_or_default();
-        self.calls += 1;
-        self.unpriced += u64::from(cost.is_none());
-        self.totals = self.totals.plus(&usage);
-        self.cost += cost.unwrap_or_default();
+        sum.add(spent);
     }
 
     /// The rows, that of the latest call first.
     pub(super) fn result(self) -> SessionUsageResult {
-        let priced = |cost: i128, calls: u64, unpriced: u64| {
-            Some(dollars(cost)).filter(|_| unpriced < calls)
+        let finish = |(row, sum): (UsageRow, Spent)| UsageRow {
+            at: Timestamp(sum.at),
+            calls: sum.calls,
+            unpriced: sum.unpriced,
+            usage: sum.priced(),
+            ..row
         };
-        let mut rows: Vec<UsageRow> = self
-            .rows
-            .into_values()
-            .map(|(mut row, cost)| {
-                row.usage.cost_usd = priced(cost, row.calls, row.unpriced);
-                row
-            })
-            .collect();
+        let mut rows: Vec<UsageRow> = self.rows.into_values().map(finish).collect();
         rows.sort_by(|a, b| b.at.cmp(&a.at).then_with(|| a.key.cmp(&b.key)));
         rows.truncate(self.filter.limit);
-        let (calls, unpriced) = (self.calls, self.unpriced);
-        let cost_usd = priced(self.cost, calls, unpriced);
-        let totals = Usage { cost_usd, ..self.totals };
-        SessionUsageResult { rows, totals, calls, unpriced }
+        let (calls, unpriced) = (self.all.calls, self.all.unpriced);
+        SessionUsageResult { rows, totals: self.all.priced(), calls, unpriced }
     }
-}
-
-/// Billionths of a dollar out of a decimal.
-fn nanos(text: &str) -> Option<i128> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let part: String = part.chars().chain("000000000".chars()).take(DIGITS).collect();
-    let whole: i128 = whole.parse().ok()?;
-    Some(whole * NANO + part.parse::<i128>().ok()?)
-}
-
-/// A decimal out of billionths of a dollar.
-fn dollars(nanos: i128) -> String {
-    let text = format!("{}.{:09}", nanos / NANO, nanos % NANO);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn money_is_summed_up_exactly() {
-        for text in ["0.0123", "0", "12", "0.000000001", "3.5"] {
-            assert_eq!(dollars(nanos(text).expect("a decimal")), text);
-        }
-        assert_eq!(dollars(nanos("0.1").expect("one") + nanos("0.2").expect("two")), "0.3");
-        assert_eq!(nanos("many"), None);
-    }
 
     #[test]
     fn a_cost_that_is_not_known_is_counted_and_not_summed() {
@@ -165,9 +252,12 @@ mod tests {
                  \"cost_usd\":{cost}}}}}"
             )
         };
-        sums.add(SessionId(1), "general", &message(1, "\"0.25\""));
-        sums.add(SessionId(1), "general", &message(2, "null"));
-        sums.add(SessionId(1), "general", "{\"id\":\"no answer\"}");
+        let (model, agent) = ("a/b".to_owned(), "general".to_owned());
+        let whose = Whose { session: SessionId(1), day: 20_778, model, agent };
+        for text in [message(1, "\"0.25\""), message(2, "null")] {
+            sums.add(&whose, &Spent::of(&Call::of_answer(&text).expect("an answer")));
+        }
+        assert_eq!(Call::of_answer("{\"id\":\"no answer\"}"), None);
         let result = sums.result();
         assert_eq!((result.calls, result.unpriced, result.rows.len()), (2, 1, 1));
         assert_eq!(result.totals.cost_usd.as_deref(), Some("0.25"));

@@ -16,7 +16,7 @@ use sess_protocol::time::Timestamp;
 use sess_protocol::view::{Members, View};
 
 use super::content::Content;
-use crate::store::usage::Sums;
+use crate::store::usage::{Call, Spent, Sums, Whose, day_of};
 use crate::store::{
     Counts, Loaded, MessagePage, Messages, Place, SessionFilter, TaskFilter, UsageFilter,
 };
@@ -272,10 +272,20 @@ impl Content {
             if filter.session.is_some_and(|it| it != *session) {
                 continue;
             }
-            let agent = self.view(*session).session().get("agent").cloned().unwrap_or_default();
+            let mut members = Members::new();
             for event in log.iter().flat_map(|it| &it.events) {
-                let message = event.data.get("message").map(Value::to_string).unwrap_or_default();
-                sums.add(*session, agent.as_str().unwrap_or_default(), &message);
+                let call = Call::of_event(event, &members);
+                if let Some(Value::Object(more)) = event.data.get("session") {
+                    sess_protocol::view::merge(&mut members, more);
+                }
+                let Some(call) = call.filter(|it| filter.since.is_none_or(|at| it.at >= at)) else {
+                    continue;
+                };
+                let agent = members.get("agent").and_then(Value::as_str).unwrap_or_default();
+                let (day, model) = (day_of(call.at), call.model.clone().unwrap_or_default());
+                let whose = Whose { session: *session, day, model, agent: agent.to_owned() };
+                sums.add(&whose, &Spent::of(&call));
+                sums.add_fine(*session, &call);
             }
         }
         sums.result()

@@ -173,6 +173,7 @@ fn one(
         ("tasks", "session"),
         ("things", "session"),
         ("message_rows", "session"),
+        ("usage", "session"),
     ] {
         if contents(conn, table, column, session.no)?
             != contents(scratch, table, column, session.no)?
@@ -191,7 +192,7 @@ fn contents(
     column: &str,
     no: i64,
 ) -> rusqlite::Result<Vec<Vec<Value>>> {
-    let sql = format!("SELECT * FROM {table} WHERE {column} = ? ORDER BY 1, 2, 3");
+    let sql = format!("SELECT * FROM {table} WHERE {column} = ? ORDER BY 1, 2, 3, 4");
     let mut statement = conn.prepare(&sql)?;
     let width = statement.column_count();
     let rows = statement.query_map([no], |row| (0..width).map(|it| row.get(it)).collect())?;

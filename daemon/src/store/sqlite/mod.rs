@@ -37,6 +37,7 @@ mod readers;
 mod rows;
 mod schema;
 mod sessions;
+mod spending;
 mod things;
 mod wal;
 mod writer;
@@ -290,7 +291,7 @@ impl Store for SqliteStore {
     }
 
     fn usage(&self, filter: UsageFilter) -> Answer<'_, SessionUsageResult> {
-        self.read(move |conn| query_all::usage(conn, filter))
+        self.read(move |conn| spending::usage(conn, filter))
     }
 
     fn counts(&self) -> Answer<'_, Counts> {

@@ -9,8 +9,10 @@ use sess_protocol::view::{Members, key_of, merge};
 use super::log::{self, Chain};
 use super::rows::{Numbered, Trouble, int};
 use super::sessions::{self, SessionRow};
+use super::spending;
 use super::things::{self, MessageRow, TaskRow, ThingRow};
 use crate::store::Hash;
+use crate::store::usage::Call;
 
 /// The kind under which clears of the active session are kept; it can be no member's name of ours.
 pub(super) const CLEARED: &str = "session.cleared";
@@ -31,6 +33,10 @@ impl<'c> Fold<'c> {
 
     /// Takes in an event.
     pub(super) fn apply(&mut self, event: &Event) -> Result<(), Trouble> {
+        if let Some(call) = Call::of_event(event, &self.members) {
+            let agent = self.members.get("agent").and_then(Value::as_str).unwrap_or_default();
+            spending::add(self.conn, self.session.no, agent, &call)?;
+        }
         if !event.is_foreign() {
             for (kind, value) in &event.data {
                 if let Value::Object(members) = value {
@@ -211,7 +217,7 @@ fn is_live(kind: &str, status: Option<&str>) -> bool {
 pub(super) fn rebuild(conn: &Connection, no: i64) -> Result<Numbered, Trouble> {
     let id = id_in_log(conn, no)?;
     let session = Numbered { no, id };
-    for table in ["tasks", "things", "message_rows"] {
+    for table in ["tasks", "things", "message_rows", "usage"] {
         conn.execute(&format!("DELETE FROM {table} WHERE session = ?"), [no])?;
     }
     let mut fold = Fold::of(conn, session, Members::new());

@@ -3,7 +3,6 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
-use sess_protocol::methods::SessionUsageResult;
 use sess_protocol::view::Members;
 
 use super::projection::CLEARED;
@@ -11,8 +10,7 @@ use super::rows::{Numbered, Trouble};
 use super::sessions::{self, COLUMNS, SessionRow};
 use super::things::{self, TASK_COLUMNS, TaskRow};
 use super::{query_session, rows};
-use crate::store::usage::Sums;
-use crate::store::{Counts, Hash, Place, SessionFilter, TaskFilter, UsageFilter};
+use crate::store::{Counts, Hash, Place, SessionFilter, TaskFilter};
 
 /// What a query over sessions does with each: keep it, leave it out, or end.
 enum Verdict {
@@ -290,25 +288,6 @@ pub(super) fn blob(
     let from = usize::try_from(offset.min(whole)).unwrap_or(data.len());
     let to = usize::try_from(offset.saturating_add(length).min(whole)).unwrap_or(data.len());
     Ok(Some((data[from..to].to_vec(), whole)))
-}
-
-/// What model calls used, call by call out of their answers.
-pub(super) fn usage(conn: &Connection, filter: UsageFilter) -> Result<SessionUsageResult, Trouble> {
-    let one = if filter.session.is_some() { "WHERE m.session_id = ?" } else { "" };
-    let sql = format!(
-        "SELECT m.session_id, s.agent, m.message FROM message_things m \
-         JOIN sessions s ON s.id = m.session_id {one}"
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows =
-        statement.query(rusqlite::params_from_iter(filter.session.map(|it| it.bytes())))?;
-    let mut sums = Sums::new(filter);
-    while let Some(row) = rows.next()? {
-        let message: Option<String> = row.get(2)?;
-        let agent: String = row.get(1)?;
-        sums.add(SessionId::from_bytes(row.get(0)?), &agent, message.as_deref().unwrap_or("{}"));
-    }
-    Ok(sums.result())
 }
 
 /// Sums; the bytes on disk are the caller's to add.

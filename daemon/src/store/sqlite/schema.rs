@@ -6,6 +6,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::open::OpenError;
+use super::projection;
 use crate::store::Hash;
 
 /// What `file` and SQLite itself show as the kind of this database: `sess`.
@@ -18,12 +19,23 @@ pub(super) struct Migration {
     pub(super) name: &'static str,
     /// Its statements.
     pub(super) sql: &'static str,
+    /// Whether all projections are made anew from the log behind it.
+    pub(super) refolds: bool,
 }
 
 /// Every step there is; the number of a schema is how many of them were taken.
 pub(super) const MIGRATIONS: &[Migration] = &[
-    Migration { name: "first", sql: FIRST },
-    Migration { name: "bodies may be kept as their events alone", sql: EVENTS_ALONE },
+    Migration { name: "first", sql: FIRST, refolds: false },
+    Migration {
+        name: "bodies may be kept as their events alone",
+        sql: EVENTS_ALONE,
+        refolds: false,
+    },
+    Migration {
+        name: "what calls used, by session, day, model and agent",
+        sql: USAGE,
+        refolds: true,
+    },
 ];
 
 /// Short numbers (`sessions.no`) stand for sessions everywhere else, since bytes on disk matter.
@@ -170,6 +182,19 @@ CREATE VIEW thing_members AS
     (SELECT max(first) FROM log WHERE session = t.session AND first <= n.value);
 ";
 
+/// Sums of what model calls used.
+const USAGE: &str = "
+CREATE TABLE usage(
+  session INTEGER NOT NULL REFERENCES sessions(no) ON DELETE CASCADE,
+  day INTEGER NOT NULL, model TEXT NOT NULL, agent TEXT NOT NULL, at INTEGER NOT NULL,
+  calls INTEGER NOT NULL, unpriced INTEGER NOT NULL, cost TEXT NOT NULL,
+  input INTEGER NOT NULL, output INTEGER NOT NULL, total INTEGER NOT NULL,
+  cache_read INTEGER NOT NULL, cache_write INTEGER NOT NULL, reasoning INTEGER NOT NULL,
+  crc INTEGER NOT NULL,
+  PRIMARY KEY(session, day, model, agent)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Brings the schema to its newest step, all in one transaction, with a backup before the first
 /// step of a database that holds something.
 pub(super) fn migrate(
@@ -200,9 +225,25 @@ pub(super) fn migrate(
             params![number, step.name, Hash::of(step.sql.as_bytes()).mark()],
         )?;
     }
+    if steps[found as usize..].iter().any(|it| it.refolds) {
+        refold(&tx)?;
+    }
     tx.pragma_update(None, "user_version", known)?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.commit()?;
+    Ok(())
+}
+
+/// Makes the projections of all sessions anew.
+fn refold(conn: &Connection) -> Result<(), OpenError> {
+    let numbers: Vec<i64> = conn
+        .prepare("SELECT no FROM sessions")?
+        .query_map((), |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for no in numbers {
+        projection::rebuild(conn, no)
+            .map_err(|trouble| OpenError::Damaged(trouble.answer().to_string()))?;
+    }
     Ok(())
 }
 
