@@ -8,6 +8,7 @@
 mod client;
 mod direct;
 mod durable;
+mod exchange;
 mod history;
 mod killed;
 mod measure;
@@ -57,8 +58,8 @@ impl Bench {
 /// A part of the run, by the name that chooses it.
 type Part = (&'static str, fn(&mut Bench) -> Result<()>);
 
-/// Takes minutes and gigabytes, so that it runs only when it is named.
-const SCALE: Part = ("scale", scale::run);
+/// These take minutes and gigabytes, so that they run only when they are named.
+const LARGE: [Part; 2] = [("scale", scale::run), ("exchange", exchange::run)];
 
 const PARTS: [Part; 5] = [
     ("turns", turns::run),
@@ -82,13 +83,11 @@ fn main() -> Result<()> {
         .context("a runtime")?;
     let stub = runtime.block_on(Stub::start())?;
     let mut bench = Bench { runtime, stub, quick, report: Report::default() };
-    for (name, run) in PARTS.into_iter().chain([SCALE]) {
-        let is_wanted =
-            if wanted.is_empty() { name != SCALE.0 } else { wanted.contains(&name.into()) };
-        if is_wanted {
-            eprintln!("{name} ..");
-            run(&mut bench).with_context(|| format!("the part `{name}`"))?;
-        }
+    let is_wanted = |name: &str| wanted.iter().any(|it| it == name);
+    let usual = PARTS.into_iter().filter(|it| wanted.is_empty() || is_wanted(it.0));
+    for (name, run) in usual.chain(LARGE.into_iter().filter(|it| is_wanted(it.0))) {
+        eprintln!("{name} ..");
+        run(&mut bench).with_context(|| format!("the part `{name}`"))?;
     }
     bench.report.print();
     bench.report.write(quick)

@@ -71,6 +71,7 @@ impl Row {
     fn ratio(&self) -> Option<f64> {
         let median = self.sess.median();
         match self.bar {
+            Bar::AtMost(0.0) if median == 0.0 => Some(1.0),
             Bar::AtMost(bar) => Some(median / bar),
             Bar::AtLeast(bar) => Some(bar / median),
             Bar::None => None,
