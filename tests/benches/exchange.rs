@@ -97,7 +97,7 @@ fn killed(bench: &mut Bench, large: &Path, session: &str, took: Duration) -> Res
 
 /// Another session that changes all the time.
 struct Waits {
-    stop: std::sync::mpsc::Sender<()>,
+    stop: std::sync::mpsc::SyncSender<()>,
     thread: std::thread::JoinHandle<Result<f64>>,
 }
 
@@ -105,7 +105,7 @@ impl Waits {
     fn begin(plan: &Plan) -> Result<Waits> {
         let mut client = Client::connect(&plan.socket())?;
         let session = client.sessions(1, "echo/echo")?.remove(0);
-        let (stop, stopped) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
             let mut longest: f64 = 0.0;
             while stopped.try_recv().is_err() {
