@@ -15,6 +15,7 @@ pub mod session;
 pub mod shared;
 pub mod store;
 pub mod task;
+pub mod tokens;
 pub mod world;
 
 use std::io::Write as _;
@@ -36,6 +37,7 @@ use session::recovery;
 use shared::{DRAIN, Shared};
 use store::Store;
 use store::sqlite::{OpenError, SqliteStore};
+use tokens::KeptTokens;
 use world::RealWorld;
 
 /// The most threads that serve. The other half of the processors is for the store's threads and for
@@ -121,7 +123,8 @@ async fn serve(
         Some(name) => stored.credential(name)?.ok().map(|it| it.to_string()),
         None => std::env::var(name).ok(),
     });
-    let models = Providers::new(Default::default(), environment);
+    let tokens = Arc::new(KeptTokens::of(documents.clone()));
+    let models = Providers::new(Default::default(), environment).with_tokens(tokens);
     let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
     shared.take_settings(&documents);
     if shared.default_model() == "echo/echo" {

@@ -19,6 +19,7 @@ mod keys;
 mod lifecycle;
 mod limits;
 mod lock;
+mod oauth;
 mod observer;
 mod one_task;
 mod program;

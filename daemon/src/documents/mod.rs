@@ -39,6 +39,7 @@ pub use file::{DOCUMENT_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX};
 pub use follow::{Change, Follow};
 pub use kind::{ProvidersCheck, SESSIONS};
 
+pub use secrets::Oauth;
 pub use settings::Settings;
 pub use shared::Notice;
 pub use vault::KeyPlaces;

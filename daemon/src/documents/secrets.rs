@@ -1,6 +1,6 @@
 //! Credentials as their users need them, and all that this daemon knows to be a secret.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sess_protocol::error::{Error, Kind as ErrorKind};
 use zeroize::Zeroizing;
@@ -26,15 +26,33 @@ const SECRET_HEADERS: &[&str] = &["auth", "key", "token", "secret", "cookie", "p
 
 /// What a credential is when it is opened.
 #[derive(Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(untagged)]
 enum Credential {
     Key(Zeroizing<String>),
-    Oauth {
-        access: Zeroizing<String>,
-        refresh: Option<Zeroizing<String>>,
-        /// Unix ms.
-        expires_at: Option<i64>,
-    },
+    Oauth(Box<Oauth>),
+}
+
+/// A token of OAuth 2.0, and how it is renewed.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oauth {
+    /// The access token.
+    pub access: Zeroizing<String>,
+    /// What it is renewed with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Zeroizing<String>>,
+    /// Until when it is good, in milliseconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+    /// Where it is renewed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_url: Option<String>,
+    /// The name of the program that was let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// That program's own secret, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<Zeroizing<String>>,
 }
 
 fn read(opened: &str) -> Option<Credential> {
@@ -43,12 +61,17 @@ fn read(opened: &str) -> Option<Credential> {
 
 /// Judges a credential that is to be set. What is wrong never repeats it.
 fn check(value: &Value) -> Result<(), Error> {
-    let wrong = "a credential is a text, or `{access, refresh, expires_at}`";
+    let wrong = "a credential is a text, or `{access, refresh, expires_at, token_url, client_id}`";
     let credential = read(&value.to_string()).ok_or_else(|| Error::invalid("value", wrong))?;
     let secret = match &credential {
         Credential::Key(key) => key,
-        Credential::Oauth { access, .. } => access,
+        Credential::Oauth(token) => &token.access,
     };
+    if let Credential::Oauth(token) = &credential
+        && let Some(url) = &token.token_url
+    {
+        crate::model::oauth::check_url(url).map_err(|why| Error::invalid("value", why))?;
+    }
     if secret.trim().is_empty() || value.to_string().len() > CREDENTIAL_BYTES_MAX {
         let message = format!("a credential has 1 to {CREDENTIAL_BYTES_MAX} bytes");
         return Err(Error::invalid("value", message));
@@ -108,21 +131,36 @@ impl Documents {
         Some(opened.and_then(|it| read(&it).ok_or_else(odd)))
     }
 
-    /// The key that a credential holds; why it cannot be used, if it cannot.
+    /// The key that a credential holds; why it cannot be used, if it cannot. That of a token is what it
+    /// was last.
     #[must_use]
     pub fn credential(&self, name: &str) -> Option<Result<Zeroizing<String>, String>> {
         let credential = self.open_credential(name)?;
-        Some(credential.and_then(|it| match it {
-            Credential::Key(key) => Ok(key),
-            Credential::Oauth { access, expires_at, .. } => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                let now = now.map_or(0, |it| i64::try_from(it.as_millis()).unwrap_or(i64::MAX));
-                if expires_at.is_some_and(|it| it <= now) {
-                    return Err(format!("the credential `{name}` has expired"));
-                }
-                Ok(access)
-            }
+        Some(credential.map(|it| match it {
+            Credential::Key(key) => key,
+            Credential::Oauth(token) => token.access,
         }))
+    }
+
+    /// The token that a credential holds, if it is one.
+    #[must_use]
+    pub fn oauth(&self, name: &str) -> Option<Result<Oauth, String>> {
+        match self.open_credential(name)? {
+            Ok(Credential::Key(_)) => None,
+            Ok(Credential::Oauth(token)) => Some(Ok(*token)),
+            Err(why) => Some(Err(why)),
+        }
+    }
+
+    /// Keeps a token that was renewed.
+    ///
+    /// # Errors
+    /// As of any change of a document.
+    pub async fn keep_oauth(&self, name: &str, token: &Oauth) -> Result<(), Error> {
+        let value = serde_json::to_value(token).expect("a token is plain JSON");
+        let (document, key) = (CREDENTIALS.to_owned(), Some(name.to_owned()));
+        let params = StateSetParams { document, key, value, workspace: None };
+        self.set_credential(params).await.map(drop)
     }
 
     /// All that is known to be a secret: credentials, keys in the environment, headers of providers.
@@ -132,9 +170,10 @@ impl Documents {
         for name in self.known(CREDENTIALS).as_object().into_iter().flat_map(Map::keys) {
             match self.open_credential(name) {
                 Some(Ok(Credential::Key(key))) => secrets.push(key),
-                Some(Ok(Credential::Oauth { access, refresh, .. })) => {
-                    secrets.push(access);
-                    secrets.extend(refresh);
+                Some(Ok(Credential::Oauth(token))) => {
+                    secrets.push(token.access);
+                    secrets.extend(token.refresh);
+                    secrets.extend(token.client_secret);
                 }
                 Some(Err(why)) => self.shared.notice(CREDENTIALS, why),
                 None => {}

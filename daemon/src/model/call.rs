@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Request, Response};
+use reqwest::{Request, Response, StatusCode};
 use sess_protocol::time::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
@@ -106,6 +106,8 @@ struct Call {
     attempt: u32,
     attempted: Instant,
     ttft: Option<Duration>,
+    /// Its token was refused once and another one taken.
+    renewed: bool,
     /// Pieces of an earlier attempt were given and stand until this one gives its first.
     stale: bool,
     pieces: VecDeque<Piece>,
@@ -135,6 +137,7 @@ impl Call {
             attempt: 0,
             attempted: now,
             ttft: None,
+            renewed: false,
             stale: false,
             pieces: VecDeque::new(),
             failure: None,
@@ -193,7 +196,9 @@ impl Call {
         self.attempted = Instant::now();
         if let Some(prompt) = self.prompt.take() {
             self.asked = self.attempted;
-            self.request = Some(self.site.question(&prompt));
+            let mut request = self.site.question(&prompt);
+            self.authorize(&mut request).await?;
+            self.request = Some(request);
         }
         let request = self.request.as_ref().and_then(Request::try_clone);
         let request = request.expect("a body in memory can be sent again");
@@ -201,12 +206,27 @@ impl Call {
         let until = self.attempted + self.site.deadlines.first_byte;
         let response = self.within(until, client.execute(request)).await?;
         let response = response.map_err(|err| self.unreachable(&err))?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && self.site.has_token()
+            && !std::mem::replace(&mut self.renewed, true)
+        {
+            let mut request = self.request.take().expect("it was just sent");
+            self.authorize(&mut request).await?;
+            self.request = Some(request);
+            self.state = State::Unsent;
+            return Ok(());
+        }
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }
         let dialect = self.site.dialect;
         self.state = State::Reading(response, Reader::new(dialect.answer(), dialect.objects()));
         Ok(())
+    }
+
+    /// Puts a token that is good now into the request, where there are tokens.
+    async fn authorize(&self, request: &mut Request) -> Result<(), Failure> {
+        self.site.authorize(request).await.map_err(|error| Failure { error, passing: false })
     }
 
     /// Takes the next part of the answer from the network.

@@ -83,7 +83,9 @@ pub(crate) fn is_among(dialect: Dialect, model: &str, names: &[String]) -> bool 
 }
 
 async fn ask(site: &Site) -> Result<Names, ModelError> {
-    let response = site.client()?.execute(site.models()).await;
+    let mut request = site.models();
+    site.authorize(&mut request).await?;
+    let response = site.client()?.execute(request).await;
     let mut response = response.map_err(|err| {
         let what = format!("cannot be reached: {}", deepest(&err));
         failed(site, Reason::Unavailable, &what)

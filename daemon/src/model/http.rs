@@ -3,13 +3,15 @@
 //! One [`Site`] a provider: its address, headers and deadlines, and the one client that keeps its
 //! connections, built at the first call so that a daemon that only echoes never pays for it.
 
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Once, OnceLock};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Request, Url, redirect};
+use zeroize::Zeroizing;
 
 use super::dialect::Dialect;
+use super::oauth::Tokens;
 use super::settings::{Provider, Timeouts, base, header_pair};
 use super::{ModelError, Prompt, Reason};
 
@@ -50,6 +52,9 @@ impl From<Timeouts> for Deadlines {
     }
 }
 
+/// How a token is written into its header.
+const BEARER: &str = "Bearer ";
+
 /// One provider's address.
 pub(crate) struct Site {
     pub(crate) dialect: Dialect,
@@ -60,6 +65,8 @@ pub(crate) struct Site {
     headers: HeaderMap,
     secrets: Vec<String>,
     client: OnceLock<Client>,
+    /// The credential whose token goes into each request, if it has one.
+    token: Option<(Arc<dyn Tokens>, String)>,
 }
 
 impl Site {
@@ -104,7 +111,37 @@ impl Site {
         // `ascii_serialization` would leave out a port that is the scheme's usual one, as wanted here.
         let origin = url.origin().ascii_serialization();
         let deadlines = provider.timeouts.into();
-        Ok(Site { dialect, deadlines, origin, url, headers, secrets, client: OnceLock::new() })
+        let client = OnceLock::new();
+        Ok(Site { dialect, deadlines, origin, url, headers, secrets, client, token: None })
+    }
+
+    /// With the token of this credential in each request.
+    pub(crate) fn with_token(self, tokens: Arc<dyn Tokens>, credential: &str) -> Site {
+        Site { token: Some((tokens, credential.to_owned())), ..self }
+    }
+
+    /// Whether a refusal may be because of a token that grew old.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Puts a token that is good now into a request, another than the one that it has.
+    pub(crate) async fn authorize(&self, request: &mut Request) -> Result<(), ModelError> {
+        let Some((tokens, credential)) = &self.token else { return Ok(()) };
+        let refused = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
+        let refused = refused.and_then(|it| it.strip_prefix(BEARER));
+        let refused = refused.map(|it| Zeroizing::new(it.to_owned()));
+        let wrong = |message: String| {
+            let message = format!("`{}` is not asked: {message}", self.origin);
+            ModelError { reason: Reason::Auth, message, retry_after_ms: None }
+        };
+        let access = tokens.access(credential.clone(), refused).await.map_err(wrong)?;
+        let value = Zeroizing::new(format!("{BEARER}{}", access.as_str()));
+        let mut value = HeaderValue::try_from(value.as_str())
+            .map_err(|_| wrong("its token has signs that no header can".to_owned()))?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+        Ok(())
     }
 
     /// The client that keeps this site's connections.
@@ -174,23 +211,28 @@ impl Site {
     }
 
     fn build(&self) -> Result<Client, reqwest::Error> {
-        install_crypto();
-        let mut builder = Client::builder()
-            .user_agent(concat!("sess/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.deadlines.connect)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-            .pool_idle_timeout(Duration::from_millis(IDLE_CONNECTION_MS))
-            // A redirected POST would carry prompt and key to where nobody meant them to go.
-            .redirect(redirect::Policy::none());
-        if is_loopback(&self.url) {
-            builder = builder.no_proxy();
-            if self.url.scheme() == "http" {
-                // Nothing here can end up at TLS: the system's certificates need not be read.
-                builder = builder.tls_certs_only([]).http1_only();
-            }
-        }
-        builder.build()
+        client_for(&self.url, self.deadlines.connect)
     }
+}
+
+/// A client for what lies at this address.
+pub(super) fn client_for(url: &Url, connect: Duration) -> Result<Client, reqwest::Error> {
+    install_crypto();
+    let mut builder = Client::builder()
+        .user_agent(concat!("sess/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .pool_idle_timeout(Duration::from_millis(IDLE_CONNECTION_MS))
+        // A redirected POST would carry prompt and key to where nobody meant them to go.
+        .redirect(redirect::Policy::none());
+    if is_loopback(url) {
+        builder = builder.no_proxy();
+        if url.scheme() == "http" {
+            // Nothing here can end up at TLS: the system's certificates need not be read.
+            builder = builder.tls_certs_only([]).http1_only();
+        }
+    }
+    builder.build()
 }
 
 /// The client cannot be built without a crypto provider, even where it speaks no TLS.
@@ -202,7 +244,7 @@ fn install_crypto() {
     });
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<std::net::IpAddr>() {

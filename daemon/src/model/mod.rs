@@ -11,6 +11,7 @@ pub mod echo;
 mod fault;
 mod gemini;
 mod http;
+pub mod oauth;
 mod ollama;
 mod openai;
 mod parts;

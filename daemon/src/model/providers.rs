@@ -13,6 +13,7 @@ use super::call::Remote;
 use super::dialect::Dialect;
 use super::echo::Echo;
 use super::http::Site;
+use super::oauth::Tokens;
 use super::prices::Prices;
 use super::retry::Policy;
 use super::{Model, Reason};
@@ -107,6 +108,7 @@ pub struct Listed {
 #[derive(Clone)]
 pub struct Providers {
     environment: Environment,
+    tokens: Option<Arc<dyn Tokens>>,
     known: BTreeMap<String, Entry>,
     /// Those that the settings name.
     named: BTreeSet<String>,
@@ -135,11 +137,18 @@ impl Providers {
     pub fn new(settings: BTreeMap<String, Provider>, environment: Environment) -> Self {
         let nobody = Providers {
             environment,
+            tokens: None,
             known: BTreeMap::new(),
             named: BTreeSet::new(),
             local: Arc::default(),
         };
         nobody.with(settings)
+    }
+
+    /// The same, with somebody who knows the tokens of credentials.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Arc<dyn Tokens>) -> Self {
+        Providers { tokens: Some(tokens), ..self }
     }
 
     /// The providers of other settings. Those that stay the same keep their connections.
@@ -163,12 +172,53 @@ impl Providers {
             let kept = self.known.get(&name).filter(|it| it.provider == provider);
             // What a credential holds may have changed.
             let kept = kept.filter(|_| provider.credential.is_none()).cloned();
-            let made =
-                || Entry { model: model(&provider, &self.environment), provider: provider.clone() };
+            let made = || Entry { model: self.model(&provider), provider: provider.clone() };
             (name, kept.unwrap_or_else(made))
         };
         let known = settings.into_iter().map(entry).collect();
-        Providers { environment: self.environment.clone(), known, named, local: self.local.clone() }
+        Providers { known, named, ..self.clone() }
+    }
+
+    fn model(&self, provider: &Provider) -> Result<Arc<dyn Model>, Why> {
+        match Dialect::of(provider.kind) {
+            Some(dialect) => Ok(Arc::new(self.remote(provider, dialect)?)),
+            None if provider.kind == Kind::Echo => Ok(Arc::new(Echo)),
+            None => {
+                let kind = serde_json::to_value(provider.kind).unwrap_or_default();
+                Err(Why::Unsupported(format!("this version cannot speak kind {kind}")))
+            }
+        }
+    }
+
+    fn remote(&self, provider: &Provider, dialect: Dialect) -> Result<Remote, Why> {
+        let credential = provider.credential.as_deref();
+        let token = self.tokens.as_ref().zip(credential).filter(|(it, name)| it.is_token(name));
+        let key = match token {
+            Some(_) => None,
+            None => self.key(provider, dialect)?,
+        };
+        let base_url = provider.base_url.as_deref().unwrap_or(dialect.usual_base());
+        let mut site =
+            Site::new(provider, dialect, base_url, key.as_deref()).map_err(Why::Settings)?;
+        if let Some((tokens, name)) = token {
+            site = site.with_token(Arc::clone(tokens), name);
+        }
+        let prices = Arc::new(Prices::new(provider));
+        Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices })
+    }
+
+    fn key(&self, provider: &Provider, dialect: Dialect) -> Result<Option<String>, Why> {
+        let found = |name: &str, missing: &dyn Fn() -> String| {
+            variable(&self.environment, name).ok_or_else(|| Why::Auth(missing()))
+        };
+        if let Some(name) = &provider.credential {
+            let missing = || format!("`sess login {name}` was not done, or cannot be opened");
+            return found(&format!("{CREDENTIAL}{name}"), &missing).map(Some);
+        }
+        // A maker's key is for the maker: another address gets a key only if the settings name one.
+        let usual = dialect.usual_key().filter(|_| provider.base_url.is_none());
+        let Some(name) = provider.api_key_env.as_deref().or(usual) else { return Ok(None) };
+        found(name, &|| format!("`{name}` is not set in the daemon's environment")).map(Some)
     }
 
     /// Asks the servers that may be on this machine what they have. Without one it takes no time.
@@ -297,40 +347,6 @@ fn plain(kind: Kind) -> Provider {
     }
 }
 
-fn model(provider: &Provider, environment: &Environment) -> Result<Arc<dyn Model>, Why> {
-    match Dialect::of(provider.kind) {
-        Some(dialect) => Ok(Arc::new(remote(provider, dialect, environment)?)),
-        None if provider.kind == Kind::Echo => Ok(Arc::new(Echo)),
-        None => {
-            let kind = serde_json::to_value(provider.kind).unwrap_or_default();
-            Err(Why::Unsupported(format!("this version cannot speak kind {kind}")))
-        }
-    }
-}
-
-fn remote(provider: &Provider, dialect: Dialect, environment: &Environment) -> Result<Remote, Why> {
-    // A maker's key is for the maker: another address gets a key only if the settings name one.
-    let named = provider.api_key_env.as_deref();
-    let usual = dialect.usual_key().filter(|_| provider.base_url.is_none());
-    let key = match named.or(usual) {
-        _ if let Some(name) = &provider.credential => {
-            let missing =
-                || Why::Auth(format!("`sess login {name}` was not done, or cannot be opened"));
-            Some(variable(environment, &format!("{CREDENTIAL}{name}")).ok_or_else(missing)?)
-        }
-        None => None,
-        Some(name) => {
-            let missing = || Why::Auth(format!("`{name}` is not set in the daemon's environment"));
-            Some(variable(environment, name).ok_or_else(missing)?)
-        }
-    };
-    let base_url = provider.base_url.as_deref().unwrap_or(dialect.usual_base());
-    let site = Site::new(provider, dialect, base_url, key.as_deref()).map_err(Why::Settings)?;
-    let prices = Arc::new(Prices::new(provider));
-    Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices })
-}
-
-/// A variable's value; one that is set to nothing counts as not set.
 fn variable(environment: &Environment, name: &str) -> Option<String> {
     environment(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty())
 }
