@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::follow::FollowAsk;
 use super::handlers::{
-    blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task,
+    blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task, turn,
 };
 use super::params::{Common, decode};
 use crate::documents::Documents;
@@ -191,6 +191,7 @@ impl Router {
             TaskUpdate => task::update, await;
             TaskRetry => task::retry, await;
             MessageList => message::list;
+            TurnList => turn::list;
             ThreadList => message::threads;
             EventAppend => event::append, await;
             StateGet => state::get;

@@ -66,7 +66,9 @@ impl World {
             "session/delete" => json!({"session": session, "force": true}),
             "session/resume" | "session/get" | "session/activate" | "session/lock"
             | "session/release" | "session/persist" | "session/follow" | "session/unfollow"
-            | "task/list" | "message/list" | "thread/list" => json!({"session": session}),
+            | "task/list" | "message/list" | "turn/list" | "thread/list" => {
+                json!({"session": session})
+            }
             "chat/send" => json!({"session": session, "content": "an example"}),
             "model/check" => json!({"model": "echo/echo"}),
             "task/get" | "task/cancel" => json!({"task": self.queued}),

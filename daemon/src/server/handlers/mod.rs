@@ -11,3 +11,4 @@ pub(super) mod model;
 pub(super) mod session;
 pub(super) mod state;
 pub(super) mod task;
+pub(super) mod turn;
