@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sess_tests::harness::table::{bytes, text};
-use sess_tests::harness::{Daemon, Wire};
+use sess_tests::harness::{Daemon, Wire, stub};
 
 /// Bytes of a piece: small, so that there are several.
 const PIECE: usize = 100_000;
@@ -165,8 +165,39 @@ async fn a_page_for_people_and_a_view_have_all_that_was_said() {
     assert_eq!(view["session"]["id"], json!(session));
     let list = wire.ok("message/list", json!({"session": session})).await;
     assert_eq!(view["messages"], list["messages"]);
-    let html = json!({"session": session, "format": "html"});
-    wire.refused("unsupported", "session/export", html).await;
+}
+
+#[tokio::test]
+async fn a_page_for_a_browser_needs_nothing_else_and_runs_nothing() {
+    let stub = stub().await;
+    stub.script("stub", json!([{"echo": true}])).await.unwrap();
+    let daemon = Daemon::with_stub(&stub).await;
+    let mut wire = daemon.wire().await;
+    let session = wire.session().await;
+    let evil = "</div><script>alert(1)</script>\n<img src=\"https://x.y/z.png\">\n\
+        ![cat](https://x.y/cat.png)\n```html\n<b onclick=\"a\">&</b>\n```\n";
+    wire.turn(&session, evil).await;
+    wire.turn(&session, &"long <b>".repeat(10_000)).await;
+    let picture = json!({"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="});
+    let content = json!([{"type": "text", "text": "look"}, picture]);
+    let sent = wire.ok("chat/send", json!({"session": session, "content": content})).await;
+    wire.wait(&sent).await;
+    let page = String::from_utf8(exported(&mut wire, &session, "html").await).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.contains("<dt>Messages</dt><dd>6</dd>"));
+    assert_eq!(page.matches("<article ").count(), 6);
+    assert_eq!(
+        page.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count(),
+        4,
+        "said, answered, title twice"
+    );
+    assert_eq!(page.matches(&"long &lt;b&gt;".repeat(10_000)).count(), 2, "whole again");
+    assert!(page.contains("src=\"data:image/png;base64,iVBORw0KGgo=\""));
+    for bad in ["<script", "onclick=\"", "src=\"http", "url(", "@import", "<link"] {
+        assert!(!page.contains(bad), "{bad}");
+    }
+    let opened = page.matches("<div").count();
+    assert_eq!(opened, page.matches("</div>").count());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! any line comes and goes, in pieces, without anybody holding it whole.
 
 pub mod export;
+pub mod html;
 pub mod import;
 pub mod page;
 pub mod spool;
