@@ -6,7 +6,10 @@
 pub mod export;
 pub mod html;
 pub mod import;
+pub mod json;
 pub mod page;
+pub mod prose;
+pub mod rebuild;
 pub mod spool;
 
 pub use spool::Spool;

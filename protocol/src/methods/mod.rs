@@ -164,8 +164,8 @@ methods! {
     SessionUsage "session/usage" SessionUsageParams => SessionUsageResult, Read;
     /// Writes a session into a file.
     SessionExport "session/export" SessionExportParams => SessionExportResult, Read;
-    /// Makes the session that a file holds, with its ids.
-    SessionImport "session/import" SessionImportParams => SessionImportResult, Change;
+    /// Makes the session that a file holds.
+    SessionImport "session/import" SessionImportParams => SessionImportResult, Change keyed;
     /// Deletes sessions that nobody needs.
     SessionCleanup "session/cleanup" SessionCleanupParams => SessionCleanupResult, Change keyed;
     /// Tells all that happens in a session, from now or from a cursor on.

@@ -1,11 +1,9 @@
-//! `session/export` and `session/import`: sessions on their way out and in.
-
-use std::sync::Arc;
+//! `session/export`: sessions on their way out.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
-use sess_protocol::error::{Error, Kind};
+use serde_json::Value;
+use sess_protocol::error::Error;
 use sess_protocol::id::SessionId;
 use sess_protocol::methods as m;
 use sess_protocol::methods::{ExportFormat, SessionExportResult};
@@ -15,10 +13,9 @@ use super::super::find;
 use super::super::router::{Call, Routed, json_of, later};
 use super::super::views::{page_of, view_of};
 use super::blob::hash_of;
-use crate::exchange::import::Lines;
 use crate::exchange::spool::{Draft, failed};
-use crate::exchange::{Spool, export, html, page};
-use crate::session::command::{Outcome, ViewNow};
+use crate::exchange::{export, html, page};
+use crate::session::command::ViewNow;
 use crate::shared::Shared;
 use crate::store::{MessagePage, Messages, StoreError};
 
@@ -178,47 +175,4 @@ async fn blob_bytes(shared: &Shared, name: &str) -> Result<Vec<u8>, Error> {
             return Ok(bytes);
         }
     }
-}
-
-pub(in crate::server) fn import(call: Call<'_, m::SessionImport>) -> Routed {
-    let shared = call.shared();
-    let spool = call.router.spool().clone();
-    if call.params.format.is_some_and(|it| it != ExportFormat::Jsonl) {
-        let message = "only `jsonl` can be read";
-        return Err(Error::new(Kind::Unsupported, message).with("param", "format"));
-    }
-    let blob = call.params.blob;
-    later(async move { imported(&shared, &spool, &blob).await })
-}
-
-async fn imported(shared: &Arc<Shared>, spool: &Spool, blob: &str) -> Outcome {
-    let path = spool.find(hash_of(blob)?).ok_or_else(|| {
-        Error::not_found("blob", blob)
-            .hint("put the file with `blob/put` first; it is kept for a day")
-    })?;
-    let proving = Lines { path: path.clone() };
-    let proved = tokio::task::spawn_blocking(move || proving.prove()).await;
-    let proved = proved.map_err(|err| shared.bug(&err.to_string()))??;
-    let session = proved.session;
-    let is_new = match shared.store.load(session).await.map_err(|err| shared.refusal(err))? {
-        Some(here) if here.hash == proved.head => false,
-        Some(_) => return Err(taken(session)),
-        None => true,
-    };
-    if is_new {
-        let stored = shared.store.import(session, Arc::new(Lines { path })).await;
-        stored.map_err(|err| match err {
-            StoreError::NotNext => taken(session),
-            err => shared.refusal(err),
-        })?;
-        shared.changed(session);
-    }
-    let mut now = view_of(shared, session).await?;
-    let own = now.snapshot.remove("session").unwrap_or_default();
-    Ok(json!({ "session": own, "seq": now.seq, "imported": is_new }).to_string())
-}
-
-fn taken(session: SessionId) -> Error {
-    let message = format!("there is another {session} here");
-    Error::new(Kind::Conflict, message).with("session", session.to_string())
 }

@@ -6,6 +6,7 @@ pub(super) mod cleanup;
 pub(super) mod daemon;
 pub(super) mod event;
 pub(super) mod exchange;
+pub(super) mod import;
 pub(super) mod message;
 pub(super) mod model;
 pub(super) mod session;
