@@ -19,4 +19,5 @@ pub mod money;
 pub mod schema;
 pub mod things;
 pub mod time;
+pub mod turn;
 pub mod view;

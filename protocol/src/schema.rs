@@ -13,6 +13,7 @@ use crate::things::{
     Approval, Checkpoint, Compaction, DeadLetter, FileChange, Goal, Grant, Lock, Message, Note,
     Plan, Session, Task, Thread, ToolCall,
 };
+use crate::turn::Turn;
 
 /// Makes the whole schema.
 #[must_use]
@@ -72,6 +73,7 @@ fn things(generator: &mut SchemaGenerator) -> Value {
         "grant": of::<Grant>(generator),
         "dead_letter": of::<DeadLetter>(generator),
         "lock": of::<Lock>(generator),
+        "turn": of::<Turn>(generator),
     })
 }
 

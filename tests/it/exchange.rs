@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sess_tests::harness::table::{bytes, text};
-use sess_tests::harness::{Daemon, Wire};
+use sess_tests::harness::{Daemon, Wire, stub};
 
 /// Bytes of a piece: small, so that there are several.
 const PIECE: usize = 100_000;
@@ -165,8 +165,39 @@ async fn a_page_for_people_and_a_view_have_all_that_was_said() {
     assert_eq!(view["session"]["id"], json!(session));
     let list = wire.ok("message/list", json!({"session": session})).await;
     assert_eq!(view["messages"], list["messages"]);
-    let html = json!({"session": session, "format": "html"});
-    wire.refused("unsupported", "session/export", html).await;
+}
+
+#[tokio::test]
+async fn a_page_for_a_browser_needs_nothing_else_and_runs_nothing() {
+    let stub = stub().await;
+    stub.script("stub", json!([{"echo": true}])).await.unwrap();
+    let daemon = Daemon::with_stub(&stub).await;
+    let mut wire = daemon.wire().await;
+    let session = wire.session().await;
+    let evil = "</div><script>alert(1)</script>\n<img src=\"https://x.y/z.png\">\n\
+        ![cat](https://x.y/cat.png)\n```html\n<b onclick=\"a\">&</b>\n```\n";
+    wire.turn(&session, evil).await;
+    wire.turn(&session, &"long <b>".repeat(10_000)).await;
+    let picture = json!({"type": "image", "media_type": "image/png", "data": "iVBORw0KGgo="});
+    let content = json!([{"type": "text", "text": "look"}, picture]);
+    let sent = wire.ok("chat/send", json!({"session": session, "content": content})).await;
+    wire.wait(&sent).await;
+    let page = String::from_utf8(exported(&mut wire, &session, "html").await).unwrap();
+    assert!(page.starts_with("<!doctype html>") && page.ends_with("</html>\n"));
+    assert!(page.contains("<dt>Messages</dt><dd>6</dd>"));
+    assert_eq!(page.matches("<article ").count(), 6);
+    assert_eq!(
+        page.matches("&lt;script&gt;alert(1)&lt;/script&gt;").count(),
+        4,
+        "said, answered, title twice"
+    );
+    assert_eq!(page.matches(&"long &lt;b&gt;".repeat(10_000)).count(), 2, "whole again");
+    assert!(page.contains("src=\"data:image/png;base64,iVBORw0KGgo=\""));
+    for bad in ["<script", "onclick=\"", "src=\"http", "url(", "@import", "<link"] {
+        assert!(!page.contains(bad), "{bad}");
+    }
+    let opened = page.matches("<div").count();
+    assert_eq!(opened, page.matches("</div>").count());
 }
 
 #[tokio::test]
@@ -187,4 +218,127 @@ async fn a_file_is_put_in_pieces_and_read_back() {
     let large = json!({"data": STANDARD.encode(vec![0; 1024 * 1024 + 1])});
     wire.refused("invalid_params", "blob/put", large).await;
     wire.refused("invalid_params", "blob/put", json!({"data": "%"})).await;
+}
+
+async fn imported(wire: &mut Wire, whole: &[u8], format: &str) -> Value {
+    let blob = put(wire, whole).await;
+    wire.ok("session/import", json!({"blob": blob, "format": format})).await
+}
+
+async fn turns(wire: &mut Wire, session: &str) -> Value {
+    wire.ok("turn/list", json!({"session": session})).await["turns"].clone()
+}
+
+#[tokio::test]
+async fn a_session_comes_back_from_json_with_its_ids_or_as_another() {
+    let here = Daemon::start().await;
+    let mut wire = here.wire().await;
+    let session = wire.session().await;
+    for said in ["one", "two", "three"] {
+        wire.turn(&session, said).await;
+    }
+    let update = json!({"session": session, "metadata": {"a": 1}, "tags": ["x"]});
+    wire.ok("session/update", update).await;
+    let whole = exported(&mut wire, &session, "json").await;
+    let there = Daemon::start().await;
+    let mut other = there.wire().await;
+    let came = imported(&mut other, &whole, "json").await;
+    assert_eq!((&came["imported"], &came["session"]["id"]), (&json!(true), &json!(session)));
+    assert_eq!(came["seq"], other.get(&session).await["seq"]);
+    let (old, new) = (wire.get(&session).await, other.get(&session).await);
+    for member in ["title", "metadata", "tags", "messages", "tasks", "usage", "iterations"] {
+        assert_eq!(old[member], new[member], "{member}");
+    }
+    assert_eq!(wire.texts(&session).await, other.texts(&session).await);
+    let before = turns(&mut wire, &session).await;
+    let drawn = |turns: &Value, name: &str| -> Vec<Value> {
+        turns.as_array().unwrap().iter().map(|it| it[name].clone()).collect()
+    };
+    let after = turns(&mut other, &session).await;
+    for name in ["id", "request", "response", "status"] {
+        assert_eq!(drawn(&before, name), drawn(&after, name), "{name}");
+    }
+    let again = imported(&mut other, &whole, "json").await;
+    let copy = text(&again["session"]["id"]);
+    assert_ne!(copy, session, "there is one of that id");
+    assert_eq!(other.texts(&copy).await, other.texts(&session).await);
+    let there = there.killed_and_restarted().await;
+    let mut other = there.wire().await;
+    assert_eq!(other.turn(&copy, "more").await["task"]["status"], "completed");
+    let log = exported(&mut other, &copy, "jsonl").await;
+    let third = Daemon::start().await;
+    imported(&mut third.wire().await, &log, "jsonl").await;
+}
+
+#[tokio::test]
+async fn a_session_comes_back_from_its_page_as_a_new_one() {
+    let daemon = Daemon::start().await;
+    let mut wire = daemon.wire().await;
+    let session = wire.session().await;
+    let quoted = "a page has\n\n---\n\n## User\n\nin it\n\n```\n---\n```";
+    for said in ["one", quoted, "three"] {
+        wire.turn(&session, said).await;
+    }
+    let long = "long ".repeat(30_000);
+    wire.turn(&session, &long).await;
+    let page = exported(&mut wire, &session, "markdown").await;
+    let came = imported(&mut wire, &page, "markdown").await;
+    let copy = text(&came["session"]["id"]);
+    assert_ne!(copy, session);
+    assert_eq!((&came["session"]["title"], &came["session"]["tasks"]), (&json!("one"), &json!(4)));
+    let list = json!({"session": copy, "limit": 500});
+    let list = wire.ok("message/list", list).await["messages"].clone();
+    assert_eq!(list[6]["content"][0]["bytes"], long.trim_end().len(), "put apart as ever");
+    let texts = wire.texts(&copy).await;
+    assert_eq!(texts[..6], wire.texts(&session).await[..6]);
+    assert_eq!(turns(&mut wire, &copy).await.as_array().unwrap().len(), 4);
+    assert_eq!(wire.turn(&copy, "more").await["task"]["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_session_is_refused_with_its_place_and_leaves_nothing() {
+    let daemon = Daemon::start().await;
+    let mut wire = daemon.wire().await;
+    let session = talked(&mut wire).await;
+    let whole = exported(&mut wire, &session, "json").await;
+    let page = String::from_utf8(exported(&mut wire, &session, "markdown").await).unwrap();
+    let other = Daemon::start().await;
+    let mut wire = other.wire().await;
+    let view: Value = serde_json::from_slice(&whole).unwrap();
+    let changed = |change: fn(&mut Value)| {
+        let mut view = view.clone();
+        change(&mut view);
+        view.to_string().into_bytes()
+    };
+    for (bytes, format, place) in [
+        (whole[..whole.len() / 2].to_vec(), "json", "line"),
+        (changed(|it| it["messages"][1]["role"] = json!("nobody")), "json", "messages[1].role"),
+        (changed(|it| it["session"]["id"] = json!("x")), "json", "session.id"),
+        (
+            changed(|it| it["messages"][1]["id"] = it["messages"][0]["id"].clone()),
+            "json",
+            "messages[1].id",
+        ),
+        (whole.clone(), "json", "messages[2].content[0].blob"),
+        (b"\xff".to_vec(), "json", "byte 0"),
+        (b"no page".to_vec(), "markdown", "line 1"),
+        (page.as_bytes()[..page.len() - 10].to_vec(), "markdown", "no end"),
+        (page.replace("## User", "## You").into_bytes(), "markdown", "line 9"),
+    ] {
+        let blob = put(&mut wire, &bytes).await;
+        let params = json!({"blob": blob, "format": format});
+        let error = wire.call("session/import", params).await.expect_err(place);
+        assert_eq!(error["data"]["kind"], "invalid_params", "{error}");
+        assert!(text(&error["message"]).contains(place), "{place}: {error}");
+    }
+    let list = wire.ok("session/list", json!({"empty": true})).await;
+    assert_eq!(list["sessions"], json!([]), "all or nothing");
+    // What a file names may be put before it.
+    put(&mut wire, "a long text, ".repeat(20_000).as_bytes()).await;
+    imported(&mut wire, &whole, "json").await;
+    let copy = exported(&mut wire, &session, "json").await;
+    let copy: Value = serde_json::from_slice(&copy).unwrap();
+    assert_eq!(copy["messages"][2]["content"], view["messages"][2]["content"]);
+    let html = json!({"blob": put(&mut wire, b"<html>").await, "format": "html"});
+    wire.refused("unsupported", "session/import", html).await;
 }

@@ -33,4 +33,5 @@ mod state;
 mod steer;
 mod terminal;
 mod transcripts;
+mod turns;
 mod usage;

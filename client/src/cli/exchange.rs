@@ -149,8 +149,11 @@ fn format_of(path: Option<&Path>) -> Format {
 /// What is read.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArguments {
-    /// A file that `sess export` wrote as jsonl; - reads it from stdin.
+    /// A file that `sess export` wrote; - reads it from stdin.
     file: PathBuf,
+    /// How it is written down; else as the file's name ends, else jsonl.
+    #[arg(short, long, value_enum)]
+    format: Option<Format>,
 }
 
 pub(crate) async fn import(output: &mut Output, arguments: ImportArguments) -> Result<(), Stop> {
@@ -163,7 +166,9 @@ pub(crate) async fn import(output: &mut Output, arguments: ImportArguments) -> R
     };
     let mut caller = caller()?;
     let hash = blob::put(&mut caller, &mut source).await?.map_err(cannot)?;
-    let params = members([("blob", Some(hash.into())), ("format", Some("jsonl".into()))]);
+    let format = arguments.format.unwrap_or_else(|| format_of(Some(&arguments.file)));
+    let format = json!(wire_word(&format));
+    let params = members([("blob", Some(hash.into())), ("format", Some(format))]);
     let Some(result) = ask_raw(output, &mut caller, "session/import", params).await? else {
         return Ok(());
     };

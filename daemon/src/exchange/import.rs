@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use sess_protocol::error::Error;
+use sess_protocol::event::Event;
 use sess_protocol::id::SessionId;
+use sess_protocol::view::{Members, View};
 
 use super::BLOB_PREFIX;
 use crate::store::{Commit, Hash, ImportSource, Imported, NewBlob, StoreError};
@@ -28,12 +30,16 @@ pub struct Lines {
 }
 
 /// What a proved file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Proved {
     /// The session.
     pub session: SessionId,
     /// The hash of its last commit.
     pub head: Hash,
+    /// Its own members behind its last event.
+    pub members: Members,
+    /// The number of its last event.
+    pub seq: u64,
 }
 
 #[derive(Deserialize)]
@@ -66,9 +72,16 @@ impl Lines {
     /// # Errors
     /// They are not, in the line that is named.
     pub fn prove(&self) -> Result<Proved, Error> {
-        let walked = self.walk(&mut |_| Ok(()));
+        let mut view = View::default();
+        let walked = self.walk(&mut |part| {
+            if let Imported::Commit(commit) = part {
+                commit.events.iter().for_each(|it| fold(&mut view, it));
+            }
+            Ok(())
+        });
         let walk = walked.map_err(|why| Error::invalid("blob", why))?;
-        Ok(Proved { session: walk.session, head: walk.before })
+        let (head, members) = (walk.before, view.session().clone());
+        Ok(Proved { session: walk.session, head, members, seq: walk.next - 1 })
     }
 
     fn walk(
@@ -117,6 +130,14 @@ impl ImportSource for Lines {
             (Ok(_), None) => Ok(()),
         }
     }
+}
+
+/// Takes in what an event says of the session itself.
+fn fold(view: &mut View, event: &Event) {
+    let own = event.data.get("session").filter(|it| it.is_object());
+    let data = own.map(|it| ("session".to_owned(), it.clone())).into_iter().collect();
+    let (seq, at, kind) = (event.seq, event.at, event.kind.clone());
+    view.apply(&Event { seq, at, by: None, task: None, kind, stream: None, data });
 }
 
 fn first(text: &str) -> Result<Walk, String> {

@@ -4,8 +4,12 @@
 //! any line comes and goes, in pieces, without anybody holding it whole.
 
 pub mod export;
+pub mod html;
 pub mod import;
+pub mod json;
 pub mod page;
+pub mod prose;
+pub mod rebuild;
 pub mod spool;
 
 pub use spool::Spool;

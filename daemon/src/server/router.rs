@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::follow::FollowAsk;
 use super::handlers::{
-    blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task,
+    blob, chat, cleanup, daemon, event, exchange, import, message, model, session, state, task,
+    turn,
 };
 use super::params::{Common, decode};
 use crate::documents::Documents;
@@ -179,7 +180,7 @@ impl Router {
             SessionPersist => session::persist, await;
             SessionUsage => session::usage;
             SessionExport => exchange::export, await;
-            SessionImport => exchange::import;
+            SessionImport => import::import;
             SessionCleanup => cleanup::cleanup, await;
             SessionFollow => session::follow, await;
             SessionUnfollow => session::unfollow, await;
@@ -191,6 +192,7 @@ impl Router {
             TaskUpdate => task::update, await;
             TaskRetry => task::retry, await;
             MessageList => message::list;
+            TurnList => turn::list;
             ThreadList => message::threads;
             EventAppend => event::append, await;
             StateGet => state::get;

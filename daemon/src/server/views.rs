@@ -9,9 +9,9 @@ use sess_protocol::error::Error;
 use sess_protocol::id::{MessageId, SessionId};
 use sess_protocol::view::Members;
 
-use crate::session::command::ViewNow;
+use crate::session::command::{Command, Moment, ViewNow};
 use crate::session::state::State;
-use crate::session::view;
+use crate::session::{Later, view};
 use crate::shared::Shared;
 use crate::store::{MessagePage, Messages};
 
@@ -40,6 +40,22 @@ pub(super) async fn view_of(shared: &Arc<Shared>, id: SessionId) -> Result<ViewN
         seq: state.seq(),
         hash: loaded.hash,
     })
+}
+
+/// The same with what is unfinished at that moment.
+///
+/// # Errors
+/// The session is not there, or cannot be read.
+pub(super) async fn moment_of(shared: &Arc<Shared>, id: SessionId) -> Result<Moment, Error> {
+    if let Some(handle) = shared.sessions.live(id) {
+        let (reply, later) = Later::new();
+        if handle.send(Command::Moment(reply)).await.is_ok()
+            && let Ok(moment) = later.answer().await
+        {
+            return Ok(*moment);
+        }
+    }
+    Ok(Moment { now: view_of(shared, id).await?, live: None })
 }
 
 /// The whole view as JSON, with the newest messages of the path that ends at `head`.

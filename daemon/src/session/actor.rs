@@ -12,7 +12,9 @@ use sess_protocol::view::Members;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::command::{Append, Command, ConnectionId, Joined, Origin, Outcome, Reply, ViewNow};
+use super::command::{
+    Append, Command, ConnectionId, Joined, Moment, Origin, Outcome, Reply, ViewNow,
+};
 use super::followers::Followers;
 use super::locks::LockLine;
 use super::run::Run;
@@ -206,6 +208,10 @@ impl Actor {
             }
             Command::View(reply) => {
                 let _ = reply.send(self.view_now());
+            }
+            Command::Moment(reply) => {
+                let live = self.run.as_ref().map(Run::live);
+                let _ = reply.send(Box::new(Moment { now: self.view_now(), live }));
             }
             Command::Task(task, reply) => {
                 let _ = reply.send(self.task_members(task));

@@ -3,6 +3,7 @@
 use sess_protocol::error::Error;
 use sess_protocol::event::Fact;
 use sess_protocol::id::{CheckpointId, LockId, MessageId, SessionId, TaskId};
+use sess_protocol::live::Live;
 use sess_protocol::methods::{
     ChatSendParams, EventAppendParams, SessionCreateParams, SessionUpdateParams,
 };
@@ -125,6 +126,15 @@ pub struct ViewNow {
     pub hash: Hash,
 }
 
+/// A moment of a session: its view, and what is unfinished in it.
+#[derive(Debug)]
+pub struct Moment {
+    /// The view.
+    pub now: ViewNow,
+    /// What the task at work has not finished.
+    pub live: Option<Live>,
+}
+
 /// A change that is asked for, and by whom.
 #[derive(Debug)]
 pub struct Asked {
@@ -162,6 +172,8 @@ pub enum Command {
     Append(Box<Append>),
     /// What does it look like.
     View(oneshot::Sender<ViewNow>),
+    /// The same, with what is unfinished.
+    Moment(oneshot::Sender<Box<Moment>>),
     /// A task as it is, with its place in the line.
     Task(TaskId, oneshot::Sender<Option<Members>>),
     /// Answer when a task is final.

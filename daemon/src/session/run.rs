@@ -64,9 +64,14 @@ impl Run {
         self.steps.recv().await
     }
 
-    /// What is unfinished, as JSON.
+    /// What is unfinished.
+    pub(super) fn live(&self) -> sess_protocol::live::Live {
+        self.writing.live()
+    }
+
+    /// The same as JSON.
     pub(super) fn live_json(&self) -> String {
-        serde_json::to_string(&self.writing.live()).expect("the unfinished is plain")
+        serde_json::to_string(&self.live()).expect("the unfinished is plain")
     }
 
     /// The task.

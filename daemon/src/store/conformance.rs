@@ -5,6 +5,7 @@
 
 pub(crate) mod build;
 pub(crate) mod delete;
+pub(crate) mod import;
 pub(crate) mod load;
 pub(crate) mod log;
 pub(crate) mod messages;
@@ -90,6 +91,11 @@ macro_rules! suite {
             blobs_stay_while_any_session_uses_them
             a_refused_deletion_deletes_nothing
             a_deleted_id_can_begin_again
+        );
+        $crate::store::conformance::suite!(@import $factory:
+            an_import_is_stored_with_its_key
+            an_import_is_made_once
+            an_import_that_breaks_off_leaves_nothing
         );
     };
 }

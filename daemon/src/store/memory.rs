@@ -77,7 +77,7 @@ enum Write {
     Commit(Arc<Commit>),
     Partial(PartialPiece),
     Key(SessionId, KeptKey),
-    Import(SessionId, Arc<dyn ImportSource>),
+    Import(SessionId, Arc<dyn ImportSource>, Option<KeptKey>),
 }
 
 /// A write on its way.
@@ -237,7 +237,7 @@ impl State {
                     self.content.keep(piece);
                     Ok(())
                 }
-                Write::Import(session, source) => self.content.import(session, &*source),
+                Write::Import(session, source, key) => self.content.import(session, &*source, key),
                 Write::Key(session, kept) => self.content.keep_key(session, kept),
             };
             let ends = matches!(result, Err(StoreError::Unknown(_)));
@@ -303,8 +303,13 @@ impl Store for MemoryStore {
         self.read(move |it| it.commits(session, after, bytes))
     }
 
-    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
-        self.write(Write::Import(session, source))
+    fn import(
+        &self,
+        session: SessionId,
+        source: Arc<dyn ImportSource>,
+        key: Option<KeptKey>,
+    ) -> Answer<'_, ()> {
+        self.write(Write::Import(session, source, key))
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {

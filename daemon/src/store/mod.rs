@@ -266,9 +266,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         bytes: usize,
     ) -> Answer<'_, Vec<StoredCommit>>;
 
-    /// Stores a session that comes from elsewhere, all of it or nothing. `NotNext` when there is one
-    /// of that id.
-    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()>;
+    /// Stores a session that comes from elsewhere, all of it and its key, or nothing. `KeyTaken` when
+    /// the key is another's, else `NotNext` when there is a session of that id.
+    fn import(
+        &self,
+        session: SessionId,
+        source: Arc<dyn ImportSource>,
+        key: Option<KeptKey>,
+    ) -> Answer<'_, ()>;
 
     /// The mark of the commit that holds an event, for checking a cursor.
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>>;

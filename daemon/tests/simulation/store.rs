@@ -101,8 +101,13 @@ impl Store for Watched {
         self.inner().commits(session, after, bytes)
     }
 
-    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
-        self.inner().import(session, source)
+    fn import(
+        &self,
+        session: SessionId,
+        source: Arc<dyn ImportSource>,
+        key: Option<KeptKey>,
+    ) -> Answer<'_, ()> {
+        self.inner().import(session, source, key)
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {

@@ -156,7 +156,7 @@ pub struct SessionExportResult {
 pub struct SessionImportParams {
     /// The file, as `blob/put` or `session/export` named it.
     pub blob: String,
-    /// What it is written as: only `jsonl` can be read, and is meant without.
+    /// What it is written as, `jsonl` without; `html` cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<ExportFormat>,
 }

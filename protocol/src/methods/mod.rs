@@ -11,6 +11,7 @@ mod model;
 mod session;
 mod task;
 mod thread;
+mod turn;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,6 +27,7 @@ pub use model::*;
 pub use session::*;
 pub use task::*;
 pub use thread::*;
+pub use turn::*;
 
 /// A method with the shapes of its params and its result.
 pub trait Method {
@@ -162,8 +164,8 @@ methods! {
     SessionUsage "session/usage" SessionUsageParams => SessionUsageResult, Read;
     /// Writes a session into a file.
     SessionExport "session/export" SessionExportParams => SessionExportResult, Read;
-    /// Makes the session that a file holds, with its ids.
-    SessionImport "session/import" SessionImportParams => SessionImportResult, Change;
+    /// Makes the session that a file holds.
+    SessionImport "session/import" SessionImportParams => SessionImportResult, Change keyed;
     /// Deletes sessions that nobody needs.
     SessionCleanup "session/cleanup" SessionCleanupParams => SessionCleanupResult, Change keyed;
     /// Tells all that happens in a session, from now or from a cursor on.
@@ -186,6 +188,8 @@ methods! {
     TaskRetry "task/retry" TaskRetryParams => TaskCancelResult, Change keyed expect_seq;
     /// Pages through the messages of a thread.
     MessageList "message/list" MessageListParams => MessageListResult, Read;
+    /// Pages through the turns of a thread: its tasks as a front end draws them.
+    TurnList "turn/list" TurnListParams => TurnListResult, Read;
     /// Lists a session's threads.
     ThreadList "thread/list" ThreadListParams => ThreadListResult, Read;
     /// Keeps a front end's own event.

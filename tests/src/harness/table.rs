@@ -23,7 +23,13 @@ pub struct World {
     pub queued: String,
     /// The blob of the running task's request.
     pub blob: String,
+    /// A page that can be imported.
+    pub page: String,
 }
+
+/// A session as a page, made by hand.
+const PAGE: &str = "# a page\n\n**Created:** 2026-11-21T10:00:00.000Z\n**Messages:** 1\n\n---\n\n\
+    ## User\n\n*2026-11-21T10:00:00.000Z*\n\nhello\n\n---\n\n";
 
 impl World {
     /// Makes one. The stub's model `stub` is held at `world` from here on.
@@ -45,7 +51,9 @@ impl World {
         let queued = text(&wire.ok("chat/send", second).await["task"]);
         let hash: String =
             Sha256::digest(long.as_bytes()).iter().map(|it| format!("{it:02x}")).collect();
-        World { session, done, running, queued, blob: format!("sha256:{hash}") }
+        let data = base64::engine::general_purpose::STANDARD.encode(PAGE);
+        let page = text(&wire.ok("blob/put", json!({"data": data})).await["blob"]);
+        World { session, done, running, queued, blob: format!("sha256:{hash}"), page }
     }
 
     /// Params with which `method` does something in this world.
@@ -66,7 +74,9 @@ impl World {
             "session/delete" => json!({"session": session, "force": true}),
             "session/resume" | "session/get" | "session/activate" | "session/lock"
             | "session/release" | "session/persist" | "session/follow" | "session/unfollow"
-            | "task/list" | "message/list" | "thread/list" => json!({"session": session}),
+            | "task/list" | "message/list" | "turn/list" | "thread/list" => {
+                json!({"session": session})
+            }
             "chat/send" => json!({"session": session, "content": "an example"}),
             "model/check" => json!({"model": "echo/echo"}),
             "task/get" | "task/cancel" => json!({"task": self.queued}),
@@ -82,7 +92,7 @@ impl World {
             "session/cleanup" => json!({"before": "2000-01-01T00:00:00.000Z"}),
             "session/usage" => json!({}),
             "session/export" => json!({"session": session}),
-            "session/import" => json!({"blob": self.blob}),
+            "session/import" => json!({"blob": self.page, "format": "markdown"}),
             "blob/put" => json!({"data": "aGVsbG8="}),
             "blob/get" => json!({"blob": self.blob}),
             _ => panic!("`{method}` has no example"),
@@ -103,6 +113,7 @@ impl World {
             "task/retry" => params["from"] = json!("here"),
             "event/append" => params["data"] = json!({"a": 2}),
             "session/cleanup" => params["dry_run"] = json!(true),
+            "session/import" => params["format"] = json!("json"),
             "session/delete" => params["force"] = json!(false),
             "session/persist" => params["session"] = json!(&self.session["sess_".len()..]),
             _ => panic!("`{method}` has no other example"),

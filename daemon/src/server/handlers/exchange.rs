@@ -1,9 +1,9 @@
-//! `session/export` and `session/import`: sessions on their way out and in.
+//! `session/export`: sessions on their way out.
 
-use std::sync::Arc;
-
-use serde_json::{Value, json};
-use sess_protocol::error::{Error, Kind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use sess_protocol::error::Error;
 use sess_protocol::id::SessionId;
 use sess_protocol::methods as m;
 use sess_protocol::methods::{ExportFormat, SessionExportResult};
@@ -13,10 +13,9 @@ use super::super::find;
 use super::super::router::{Call, Routed, json_of, later};
 use super::super::views::{page_of, view_of};
 use super::blob::hash_of;
-use crate::exchange::import::Lines;
 use crate::exchange::spool::{Draft, failed};
-use crate::exchange::{Spool, export, page};
-use crate::session::command::{Outcome, ViewNow};
+use crate::exchange::{export, html, page};
+use crate::session::command::ViewNow;
 use crate::shared::Shared;
 use crate::store::{MessagePage, Messages, StoreError};
 
@@ -29,10 +28,6 @@ pub(in crate::server) async fn export(call: Call<'_, m::SessionExport>) -> Route
     let shared = call.shared();
     let spool = call.router.spool().clone();
     let format = call.params.format.unwrap_or(ExportFormat::Jsonl);
-    if format == ExportFormat::Html {
-        let message = "`html` is not served in this version";
-        return Err(Error::new(Kind::Unsupported, message).with("param", "format"));
-    }
     let session = find::session(&shared, &call.params.session).await?;
     let now = view_of(&shared, session).await?;
     later(async move {
@@ -56,6 +51,7 @@ async fn write_view(
 ) -> Result<Draft, Error> {
     let mut add = |text: &str| draft.add(text.as_bytes()).map_err(|err| failed(&err));
     let is_json = format == ExportFormat::Json;
+    let is_html = format == ExportFormat::Html;
     let path = path_of(&now);
     if is_json {
         let mut view = Value::Object(now.snapshot).to_string();
@@ -65,7 +61,7 @@ async fn write_view(
         let own: Option<Session> =
             now.snapshot.get("session").and_then(|it| serde_json::from_value(it.clone()).ok());
         let own = own.ok_or_else(|| Error::not_found("session", &session.to_string()))?;
-        add(&page::head(&own, path))?;
+        add(&if is_html { html::head(&own, path) } else { page::head(&own, path) })?;
     }
     let mut written = 0;
     for start in starts(shared, session, now.head).await? {
@@ -74,6 +70,10 @@ async fn write_view(
             if is_json {
                 add(if written > 0 { ",\n" } else { "\n" })?;
                 add(raw.get())?;
+            } else if is_html {
+                add(&html::message(
+                    &with_pictures(shared, whole(shared, raw.get()).await?).await?,
+                ))?;
             } else {
                 add(&page::message(&whole(shared, raw.get()).await?))?;
             }
@@ -82,6 +82,9 @@ async fn write_view(
     }
     if is_json {
         add("\n]}\n")?;
+    }
+    if is_html {
+        add(html::END)?;
     }
     Ok(draft)
 }
@@ -139,7 +142,28 @@ async fn whole(shared: &Shared, raw: &str) -> Result<Message, Error> {
     Ok(message)
 }
 
+/// A message whose pictures are in it, also those that a tool gave back.
+async fn with_pictures(shared: &Shared, mut message: Message) -> Result<Message, Error> {
+    let mut blocks: Vec<&mut Block> = Vec::new();
+    for block in &mut message.content {
+        match block {
+            Block::ToolResult { content, .. } => blocks.extend(content),
+            block => blocks.push(block),
+        }
+    }
+    for block in blocks {
+        if let Block::Image { data, blob: Some(blob), .. } = block {
+            *data = Some(STANDARD.encode(blob_bytes(shared, blob).await?));
+        }
+    }
+    Ok(message)
+}
+
 async fn blob_text(shared: &Shared, name: &str) -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(&blob_bytes(shared, name).await?).into_owned())
+}
+
+async fn blob_bytes(shared: &Shared, name: &str) -> Result<Vec<u8>, Error> {
     let hash = hash_of(name)?;
     let mut bytes = Vec::new();
     loop {
@@ -148,50 +172,7 @@ async fn blob_text(shared: &Shared, name: &str) -> Result<String, Error> {
         let (piece, total) = piece.ok_or_else(|| Error::not_found("blob", name))?;
         bytes.extend_from_slice(&piece);
         if bytes.len() as u64 >= total || piece.is_empty() {
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            return Ok(bytes);
         }
     }
-}
-
-pub(in crate::server) fn import(call: Call<'_, m::SessionImport>) -> Routed {
-    let shared = call.shared();
-    let spool = call.router.spool().clone();
-    if call.params.format.is_some_and(|it| it != ExportFormat::Jsonl) {
-        let message = "only `jsonl` can be read";
-        return Err(Error::new(Kind::Unsupported, message).with("param", "format"));
-    }
-    let blob = call.params.blob;
-    later(async move { imported(&shared, &spool, &blob).await })
-}
-
-async fn imported(shared: &Arc<Shared>, spool: &Spool, blob: &str) -> Outcome {
-    let path = spool.find(hash_of(blob)?).ok_or_else(|| {
-        Error::not_found("blob", blob)
-            .hint("put the file with `blob/put` first; it is kept for a day")
-    })?;
-    let proving = Lines { path: path.clone() };
-    let proved = tokio::task::spawn_blocking(move || proving.prove()).await;
-    let proved = proved.map_err(|err| shared.bug(&err.to_string()))??;
-    let session = proved.session;
-    let is_new = match shared.store.load(session).await.map_err(|err| shared.refusal(err))? {
-        Some(here) if here.hash == proved.head => false,
-        Some(_) => return Err(taken(session)),
-        None => true,
-    };
-    if is_new {
-        let stored = shared.store.import(session, Arc::new(Lines { path })).await;
-        stored.map_err(|err| match err {
-            StoreError::NotNext => taken(session),
-            err => shared.refusal(err),
-        })?;
-        shared.changed(session);
-    }
-    let mut now = view_of(shared, session).await?;
-    let own = now.snapshot.remove("session").unwrap_or_default();
-    Ok(json!({ "session": own, "seq": now.seq, "imported": is_new }).to_string())
-}
-
-fn taken(session: SessionId) -> Error {
-    let message = format!("there is another {session} here");
-    Error::new(Kind::Conflict, message).with("session", session.to_string())
 }

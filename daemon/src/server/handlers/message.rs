@@ -71,7 +71,7 @@ pub(in crate::server) fn list(call: Call<'_, m::MessageList>) -> Routed {
 }
 
 /// The newest message of a thread, or of the current one.
-fn head_of(now: &ViewNow, thread: Option<&str>) -> Result<Option<MessageId>, Error> {
+pub(super) fn head_of(now: &ViewNow, thread: Option<&str>) -> Result<Option<MessageId>, Error> {
     let Some(thread) = thread else { return Ok(now.head) };
     let threads = now.snapshot.get("threads").and_then(Value::as_array);
     let named = |it: &&Value| it.get("id").and_then(Value::as_str) == Some(thread);

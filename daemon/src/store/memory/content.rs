@@ -60,7 +60,11 @@ impl Content {
         &mut self,
         session: SessionId,
         source: &dyn ImportSource,
+        key: Option<KeptKey>,
     ) -> Result<(), StoreError> {
+        if key.as_ref().is_some_and(|it| self.key(&it.record.key, it.at).is_some()) {
+            return Err(StoreError::KeyTaken);
+        }
         if self.logs.contains_key(&session) {
             return Err(StoreError::NotNext);
         }
@@ -72,6 +76,9 @@ impl Content {
             }
             Imported::Commit(commit) => new.commit(&commit),
         })?;
+        if let Some(kept) = key {
+            new.keep_key(session, kept)?;
+        }
         *self = new;
         Ok(())
     }

@@ -67,7 +67,11 @@ pub(super) fn import(
     conn: &Connection,
     session: SessionId,
     source: &dyn ImportSource,
+    key: Option<&KeptKey>,
 ) -> Result<(), Trouble> {
+    if let Some(kept) = key {
+        free(conn, &kept.record.key, kept.at.0)?;
+    }
     if sessions::find(conn, session)?.is_some() {
         return Err(Trouble::Refused(StoreError::NotNext));
     }
@@ -83,8 +87,12 @@ pub(super) fn import(
         })
     });
     match (read, trouble) {
-        (_, Some(trouble)) => Err(trouble),
-        (read, None) => read.map_err(Trouble::Refused),
+        (_, Some(trouble)) => return Err(trouble),
+        (read, None) => read.map_err(Trouble::Refused)?,
+    }
+    match key {
+        Some(kept) => keep_key(conn, session, kept),
+        None => Ok(()),
     }
 }
 

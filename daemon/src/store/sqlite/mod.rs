@@ -211,8 +211,13 @@ impl Store for SqliteStore {
         self.read(move |conn| query_session::commits(conn, session, after, bytes))
     }
 
-    fn import(&self, session: SessionId, source: Arc<dyn ImportSource>) -> Answer<'_, ()> {
-        Box::pin(self.write(Job::Import(session, source)))
+    fn import(
+        &self,
+        session: SessionId,
+        source: Arc<dyn ImportSource>,
+        key: Option<KeptKey>,
+    ) -> Answer<'_, ()> {
+        Box::pin(self.write(Job::Import(session, source, key)))
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {

@@ -31,7 +31,7 @@ pub(super) enum Job {
     /// Keep the answer of a request that changed nothing.
     Key(SessionId, KeptKey),
     /// Store a session that comes from elsewhere.
-    Import(SessionId, Arc<dyn ImportSource>),
+    Import(SessionId, Arc<dyn ImportSource>, Option<KeptKey>),
     /// Make the projections of the session with this number anew.
     Rebuild(i64),
     /// Tidy up and end.
@@ -266,7 +266,9 @@ impl Writer {
             Job::Commit(commit) => change::store(&self.conn, commit),
             Job::Partial(piece) => change::keep_partial(&self.conn, piece),
             Job::Key(session, kept) => change::keep_key(&self.conn, *session, kept),
-            Job::Import(session, source) => change::import(&self.conn, *session, &**source),
+            Job::Import(session, source, key) => {
+                change::import(&self.conn, *session, &**source, key.as_ref())
+            }
             Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
             Job::Close => Ok(()),
         }
