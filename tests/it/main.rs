@@ -33,3 +33,4 @@ mod steer;
 mod terminal;
 mod transcripts;
 mod usage;
+mod workspace;

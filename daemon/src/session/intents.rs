@@ -15,6 +15,7 @@ use super::members::Birth;
 use super::queue::{Accepted, Ask, no_task};
 use super::state::Expected;
 use super::steering::fits;
+use crate::documents::Settings;
 use sess_protocol::id::{CheckpointId, ThreadId};
 use sess_protocol::methods::SessionCreateParams;
 
@@ -140,9 +141,12 @@ impl Actor {
     /// Accepts a request; answers what it becomes, and the task that it interrupts.
     async fn say(
         &mut self,
-        ask: SendAsk,
+        mut ask: SendAsk,
         origin: &Origin,
     ) -> Result<(String, Option<TaskId>), Error> {
+        if ask.params.if_busy.is_none() {
+            ask.params.if_busy = Some(self.settings().await.if_busy());
+        }
         let steers = ask.params.if_busy == Some(IfBusy::Steer);
         if let Some(task) = self.state.running().filter(|_| steers) {
             return Ok((self.steer(task, ask, origin).await?, None));
@@ -195,6 +199,13 @@ impl Actor {
             _ => None,
         };
         Ok((answer, interrupts))
+    }
+
+    /// The settings that hold in this session.
+    pub(super) async fn settings(&self) -> Settings {
+        let workspace = self.state.view().session().get("workspace");
+        let path = workspace.and_then(|it| it.get("path")).and_then(Value::as_str);
+        self.shared.settings(path).await
     }
 
     /// Says something to the task at work.

@@ -25,6 +25,8 @@ pub struct Birth {
     pub id: SessionId,
     /// Its model.
     pub model: String,
+    /// Its mode.
+    pub mode: Mode,
     /// Its workspace.
     pub workspace: Option<Workspace>,
 }
@@ -70,7 +72,7 @@ impl Change {
         session.title = Some(params.title.unwrap_or_default());
         session.status = Some(SessionStatus::Active);
         session.model = Some(birth.model);
-        session.mode = Some(params.mode.unwrap_or(Mode::Ask));
+        session.mode = Some(birth.mode);
         session.scope = Some(params.scope.unwrap_or(match birth.workspace {
             Some(_) => Scope::Project,
             None => Scope::Global,
