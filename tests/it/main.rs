@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
 
 mod again;
+mod agents;
 mod backup;
 mod chat;
 mod command;

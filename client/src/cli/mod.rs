@@ -52,13 +52,7 @@ enum Command {
     /// Say something and stream the answer; without a text, converse.
     Chat(chat::ChatArguments),
     /// Make a session.
-    New {
-        /// Its title; else the first thing said will be it.
-        title: Option<String>,
-        /// Its model, as provider/name.
-        #[arg(short, long)]
-        model: Option<String>,
-    },
+    New(sessions::NewArguments),
     /// List the sessions, latest first.
     Ls {
         /// How many at most.
@@ -144,6 +138,8 @@ enum Command {
     Events(events::EventsArguments),
     /// Show what was used: calls, tokens, money.
     Usage(reports::UsageArguments),
+    /// List who can answer: the agents of this folder.
+    Agents,
     /// List the models, and say which can be asked.
     Models,
     /// Say how the daemon is.
@@ -233,7 +229,7 @@ pub(crate) fn main() -> ExitCode {
 async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
     match command {
         Command::Chat(arguments) => chat::run(output, arguments).await,
-        Command::New { title, model } => sessions::new(output, title, model).await,
+        Command::New(arguments) => sessions::new(output, arguments).await,
         Command::Ls { limit, text } => sessions::list(output, limit, text).await,
         Command::Show { session, limit } => sessions::show(output, session, limit).await,
         Command::Resume { session, limit } => sessions::resume(output, session, limit).await,
@@ -250,6 +246,7 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Import(arguments) => exchange::import(output, arguments).await,
         Command::Events(arguments) => events::run(output, arguments).await,
         Command::Usage(arguments) => reports::usage(output, arguments).await,
+        Command::Agents => reports::agents(output).await,
         Command::Models => reports::models(output).await,
         Command::Status => daemon::status(output).await,
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,

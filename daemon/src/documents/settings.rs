@@ -78,6 +78,7 @@ enum Rule {
     OneOf(&'static [&'static str]),
     Number { least: u64, most: u64 },
     Rules,
+    Agents,
 }
 
 /// Every setting, in the order in which people are shown them.
@@ -94,6 +95,13 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "what tools of new sessions may do without asking",
         default: Default::Text("ask"),
         rule: Rule::OneOf(&["plan", "ask", "auto", "full"]),
+        whose: Whose::Workspace,
+    },
+    Setting {
+        name: "agents",
+        meaning: "who can answer beside the built-in agents (`agent/list`), and what else these do",
+        default: Default::Null,
+        rule: Rule::Agents,
         whose: Whose::Workspace,
     },
     Setting {
@@ -208,6 +216,7 @@ impl Setting {
     pub fn check(&self, value: &Value) -> Result<(), String> {
         let good = value.is_null()
             || match self.rule {
+                Rule::Agents => return crate::agents::check(value),
                 Rule::Text => value.as_str().is_some_and(is_text),
                 Rule::Model => value.as_str().is_some_and(is_model),
                 Rule::OneOf(words) => value.as_str().is_some_and(|it| words.contains(&it)),
@@ -239,6 +248,10 @@ impl std::fmt::Display for Rule {
             Self::OneOf(words) => write!(f, "one of `{}`", words.join("`, `")),
             Self::Number { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::Rules => write!(f, "a list of at most {RULES_MAX} objects"),
+            Self::Agents => write!(
+                f,
+                "an object: each name with `scope`, `model`, `system`, `mode`, `description`"
+            ),
         }
     }
 }
@@ -273,6 +286,12 @@ impl Settings {
         let setting = setting(key).expect("settings are asked for by a name of the table");
         let [user, workspace] = self.layers(setting);
         workspace.or(user).cloned().unwrap_or_else(|| setting.default.value())
+    }
+
+    /// What is set, the user's before the workspace's, for a setting of which each says a part.
+    pub(crate) fn layered(&self, key: &str) -> Vec<&Value> {
+        let setting = setting(key).expect("settings are asked for by a name of the table");
+        self.layers(setting).into_iter().flatten().collect()
     }
 
     fn word<T: DeserializeOwned>(&self, key: &str) -> T {

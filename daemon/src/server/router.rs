@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::follow::FollowAsk;
 use super::handlers::{
-    blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task,
+    agent, blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task,
 };
 use super::params::{Common, decode};
 use crate::documents::Documents;
@@ -200,6 +200,7 @@ impl Router {
             StateLoad => state::load;
             StateSave => state::save;
             StateFollow => state::follow;
+            AgentList => agent::list;
             ModelList => model::list;
             ModelCheck => model::check;
             BlobGet => blob::get;

@@ -15,7 +15,7 @@ use super::members::Birth;
 use super::queue::{Accepted, Ask, no_task};
 use super::state::Expected;
 use super::steering::fits;
-use crate::documents::Settings;
+use crate::agents;
 use sess_protocol::id::{CheckpointId, ThreadId};
 use sess_protocol::methods::SessionCreateParams;
 
@@ -141,13 +141,16 @@ impl Actor {
     /// Accepts a request; answers what it becomes, and the task that it interrupts.
     async fn say(
         &mut self,
-        mut ask: SendAsk,
+        ask: SendAsk,
         origin: &Origin,
     ) -> Result<(String, Option<TaskId>), Error> {
-        if ask.params.if_busy.is_none() {
-            ask.params.if_busy = Some(self.settings().await.if_busy());
-        }
-        let steers = ask.params.if_busy == Some(IfBusy::Steer);
+        let born_in = ask.birth.as_ref().and_then(|it| it.workspace.clone());
+        let settings = match born_in {
+            Some(workspace) => self.shared.settings(Some(&workspace.path)).await,
+            None => self.shared.settings(self.workspace()).await,
+        };
+        let if_busy = ask.params.if_busy.unwrap_or_else(|| settings.if_busy());
+        let steers = if_busy == IfBusy::Steer;
         if let Some(task) = self.state.running().filter(|_| steers) {
             return Ok((self.steer(task, ask, origin).await?, None));
         }
@@ -161,7 +164,12 @@ impl Actor {
         if change.state.head(&thread).is_none() {
             return Err(Error::not_found("thread", &thread.0));
         }
-        let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
+        let named = match &params.agent {
+            Some(name) => agents::find(&settings, name)?.model,
+            None => None,
+        };
+        let own = || change.state.text("model").to_owned();
+        let model = params.model.or(named).unwrap_or_else(own);
         self.shared.model(&model)?;
         let (content, blobs) = content_of(&self.shared, &model, params.content).await?;
         let ask = Ask {
@@ -171,7 +179,7 @@ impl Actor {
             thread: thread.clone(),
             model,
             agent: params.agent,
-            if_busy: params.if_busy.unwrap_or_default(),
+            if_busy,
             by: origin.by.clone(),
         };
         let slot = self.shared.slots.try_take();
@@ -201,11 +209,10 @@ impl Actor {
         Ok((answer, interrupts))
     }
 
-    /// The settings that hold in this session.
-    pub(super) async fn settings(&self) -> Settings {
+    /// The path of the session's workspace.
+    pub(super) fn workspace(&self) -> Option<&str> {
         let workspace = self.state.view().session().get("workspace");
-        let path = workspace.and_then(|it| it.get("path")).and_then(Value::as_str);
-        self.shared.settings(path).await
+        workspace.and_then(|it| it.get("path")).and_then(Value::as_str)
     }
 
     /// Says something to the task at work.

@@ -27,6 +27,10 @@ pub struct Birth {
     pub model: String,
     /// Its mode.
     pub mode: Mode,
+    /// What it belongs to.
+    pub scope: Scope,
+    /// Who answers in it.
+    pub agent: String,
     /// Its workspace.
     pub workspace: Option<Workspace>,
 }
@@ -73,11 +77,8 @@ impl Change {
         session.status = Some(SessionStatus::Active);
         session.model = Some(birth.model);
         session.mode = Some(birth.mode);
-        session.scope = Some(params.scope.unwrap_or(match birth.workspace {
-            Some(_) => Scope::Project,
-            None => Scope::Global,
-        }));
-        session.agent = Some(params.agent.unwrap_or_else(|| "general".to_owned()));
+        session.scope = Some(birth.scope);
+        session.agent = Some(birth.agent);
         session.thread = Some(ThreadId::main());
         session.created_at = Some(now);
         session.active_at = Some(now);

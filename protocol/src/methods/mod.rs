@@ -1,5 +1,6 @@
 //! The methods: params and result of each, and the table that says what else holds for it.
 
+mod agent;
 mod blob;
 mod chat;
 mod daemon;
@@ -15,6 +16,7 @@ mod thread;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use agent::*;
 pub use blob::*;
 pub use chat::*;
 pub use daemon::*;
@@ -204,6 +206,8 @@ methods! {
     StateSave "state/save" StateDocumentParams => Empty, Change;
     /// Tells all changes of a document.
     StateFollow "state/follow" StateDocumentParams => StateValue, Read;
+    /// Lists who can answer.
+    AgentList "agent/list" AgentListParams => AgentListResult, Read;
     /// Lists the models that can be named.
     ModelList "model/list" ListParams => ModelListResult, Read;
     /// Asks a model's provider, at no cost, whether it would answer.

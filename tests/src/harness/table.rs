@@ -58,7 +58,8 @@ impl World {
             "initialize" => json!({"protocol": 1, "client": {"name": "example"}}),
             "daemon/shutdown" => json!({"drain": false}),
             "daemon/status" | "daemon/reload" | "daemon/restart" | "daemon/backup"
-            | "daemon/follow" | "session/list" | "session/active" | "state/all" | "model/list" => {
+            | "daemon/follow" | "session/list" | "session/active" | "state/all" | "agent/list"
+            | "model/list" => {
                 json!({})
             }
             "session/create" => json!({"title": "an example"}),

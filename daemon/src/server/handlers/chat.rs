@@ -21,8 +21,12 @@ pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
         {
             return outcome.map(Work::Done);
         }
-        // Whoever names a model with the first request means it for the session.
-        let asked = m::SessionCreateParams { model: params.model.clone(), ..Default::default() };
+        // Whoever names a model or an agent with the first request means it for the session.
+        let asked = m::SessionCreateParams {
+            model: params.model.clone(),
+            agent: params.agent.clone(),
+            ..Default::default()
+        };
         let birth = birth(&shared, call.client, &asked).await?;
         let id = birth.id;
         let ask = SendAsk { birth: Some(birth), params, task, message };

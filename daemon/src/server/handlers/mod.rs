@@ -1,5 +1,6 @@
 //! What serves each method: one file a noun.
 
+pub(super) mod agent;
 pub(super) mod blob;
 pub(super) mod chat;
 pub(super) mod cleanup;
