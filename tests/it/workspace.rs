@@ -163,3 +163,83 @@ async fn a_path_that_is_not_absolute_is_refused_and_one_that_is_gone_is_still_fo
     let dangling = wire.ok("session/active", json!({ "workspace": link })).await;
     assert_eq!(dangling, Value::Null, "a link to nowhere is a folder of its own");
 }
+
+/// Two workspaces, and a session of each.
+async fn two(wire: &mut Wire) -> (Folder, [String; 2], [Value; 2]) {
+    let folder = Folder::new();
+    let root = folder.path().canonicalize().unwrap();
+    let paths = ["one", "two"].map(|it| root.join(it).display().to_string());
+    paths.iter().for_each(|it| std::fs::create_dir(it).unwrap());
+    let mut sessions = [Value::Null, Value::Null];
+    for (path, id) in paths.iter().zip(&mut sessions) {
+        *id = wire.ok("session/create", json!({ "workspace": path })).await["id"].clone();
+    }
+    (folder, paths, sessions)
+}
+
+#[tokio::test]
+async fn a_switch_sets_the_projects_session_aside_loads_the_others_and_tasks_go_on() {
+    let (stub, _daemon, mut wire) = held().await;
+    let (_folder, [one, two], [first, second]) = two(&mut wire).await;
+    let hello = json!({"protocol": 1, "client": {"name": "it"}, "workspace": one});
+    wire.ok("initialize", hello).await;
+    let sent = wire.ok("chat/send", json!({"session": first, "content": "hello"})).await;
+    sess_tests::harness::until_held(&stub, "h").await;
+    let seq = wire.get(first.as_str().unwrap()).await["seq"].clone();
+    let switched = wire.ok("scope/switch", json!({ "workspace": format!("{two}/../two/") })).await;
+    assert_eq!((&switched["set_aside"]["id"], &switched["loaded"]["id"]), (&first, &second));
+    assert_eq!(switched["set_aside"]["seq"], seq, "it is left as it is");
+    let running = switched["running"].as_array().unwrap();
+    assert_eq!(running.len(), 1);
+    assert_eq!((&running[0]["id"], &running[0]["status"]), (&sent["task"], &json!("running")));
+    // What names no workspace means the new one from here on.
+    assert_eq!(wire.ok("session/active", json!({})).await["id"], second);
+    assert_eq!(wire.ok("session/resume", json!({})).await["session"]["id"], second);
+    let made = wire.ok("session/create", json!({})).await;
+    assert_eq!(made["workspace"]["path"], json!(two));
+    wire.ok("state/set", json!({"document": "settings", "key": "theme", "value": "x"})).await;
+    let of = |path: &str| json!({"document": "settings", "key": "theme", "workspace": path});
+    assert_eq!(wire.ok("state/get", of(&two)).await["value"], "x");
+    // Back again, to what was set aside; its task went on and ends.
+    let back = wire.ok("scope/switch", json!({ "workspace": one })).await;
+    assert_eq!((&back["set_aside"]["id"], &back["loaded"]["id"]), (&made["id"], &first));
+    assert_eq!(back["running"], json!([]), "nothing runs in the folder that was left");
+    stub.release("h").await.unwrap();
+    wire.wait(&sent).await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_no_project_is_not_set_aside_and_nothing_is_loaded_where_nothing_is() {
+    let daemon = Daemon::start().await;
+    let mut wire = daemon.wire().await;
+    let (folder, [one, two], [_, second]) = two(&mut wire).await;
+    let general = json!({"agent": "general", "workspace": one});
+    let general = wire.ok("session/create", general).await;
+    let nothing = json!({"set_aside": null, "loaded": null, "running": []});
+    let empty = folder.path().canonicalize().unwrap();
+    assert_eq!(wire.ok("scope/switch", json!({ "workspace": empty })).await, nothing);
+    let from = json!({"from": one, "workspace": two});
+    let switched = wire.ok("scope/switch", from).await;
+    assert_eq!((&switched["set_aside"], &switched["loaded"]["id"]), (&Value::Null, &second));
+    let stays = wire.ok("scope/switch", json!({ "workspace": two })).await;
+    assert_eq!((&stays["set_aside"], &stays["loaded"]["id"]), (&Value::Null, &second));
+    let back = wire.ok("scope/switch", json!({ "workspace": one })).await;
+    assert_eq!((&back["set_aside"]["id"], &back["loaded"]["id"]), (&second, &general["id"]));
+    for workspace in ["two", "/nowhere/at/all", ""] {
+        let params = json!({ "workspace": workspace });
+        let error = wire.refused("invalid_params", "scope/switch", params).await;
+        assert_eq!(error["param"], "workspace");
+    }
+    let still = wire.ok("session/active", json!({})).await;
+    assert_eq!(still["id"], general["id"], "a refused switch leads nowhere");
+    let mut observer = daemon.wire().await;
+    let hello = json!({"protocol": 1, "client": {"name": "it"}, "role": "observer"});
+    observer.ok("initialize", hello).await;
+    let seen = observer.ok("scope/switch", json!({ "workspace": two })).await;
+    assert_eq!(
+        (&seen["loaded"]["id"], &seen["loaded"]["seq"]),
+        (&second, &back["set_aside"]["seq"])
+    );
+    let hello = json!({"protocol": 1, "client": {"name": "it"}, "workspace": "two"});
+    daemon.wire().await.refused("invalid_params", "initialize", hello).await;
+}

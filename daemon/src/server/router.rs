@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::follow::FollowAsk;
 use super::handlers::{
-    agent, blob, chat, cleanup, daemon, event, exchange, message, model, session, state, task,
+    agent, blob, chat, cleanup, daemon, event, exchange, message, model, scope, session, state,
+    task,
 };
 use super::params::{Common, decode};
 use crate::documents::Documents;
@@ -200,6 +201,7 @@ impl Router {
             StateLoad => state::load;
             StateSave => state::save;
             StateFollow => state::follow;
+            ScopeSwitch => scope::switch, await;
             AgentList => agent::list;
             ModelList => model::list;
             ModelCheck => model::check;

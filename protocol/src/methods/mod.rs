@@ -9,6 +9,7 @@ mod event;
 mod exchange;
 mod list;
 mod model;
+mod scope;
 mod session;
 mod task;
 mod thread;
@@ -25,6 +26,7 @@ pub use event::*;
 pub use exchange::*;
 pub use list::*;
 pub use model::*;
+pub use scope::*;
 pub use session::*;
 pub use task::*;
 pub use thread::*;
@@ -206,6 +208,8 @@ methods! {
     StateSave "state/save" StateDocumentParams => Empty, Change;
     /// Tells all changes of a document.
     StateFollow "state/follow" StateDocumentParams => StateValue, Read;
+    /// Goes from one workspace to another.
+    ScopeSwitch "scope/switch" ScopeSwitchParams => ScopeSwitchResult, Read;
     /// Lists who can answer.
     AgentList "agent/list" AgentListParams => AgentListResult, Read;
     /// Lists the models that can be named.

@@ -69,6 +69,7 @@ impl World {
             | "session/release" | "session/persist" | "session/follow" | "session/unfollow"
             | "task/list" | "message/list" | "thread/list" => json!({"session": session}),
             "chat/send" => json!({"session": session, "content": "an example"}),
+            "scope/switch" => json!({"workspace": "/"}),
             "model/check" => json!({"model": "echo/echo"}),
             "task/get" | "task/cancel" => json!({"task": self.queued}),
             "task/wait" => json!({"task": self.queued, "timeout_ms": 1}),

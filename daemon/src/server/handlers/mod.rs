@@ -9,6 +9,7 @@ pub(super) mod event;
 pub(super) mod exchange;
 pub(super) mod message;
 pub(super) mod model;
+pub(super) mod scope;
 pub(super) mod session;
 pub(super) mod state;
 pub(super) mod task;
