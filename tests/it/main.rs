@@ -23,6 +23,7 @@ mod lock;
 mod observer;
 mod one_task;
 mod program;
+mod prompt;
 mod providers;
 mod restart;
 mod secrets;

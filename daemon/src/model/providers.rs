@@ -15,6 +15,7 @@ use super::echo::Echo;
 use super::http::Site;
 use super::prices::Prices;
 use super::retry::Policy;
+use super::size::Windows;
 use super::{Model, Reason};
 
 pub use super::settings::{Kind, Provider, Timeouts, Wrong, parse};
@@ -294,6 +295,7 @@ fn plain(kind: Kind) -> Provider {
         models: Vec::new(),
         timeouts: Timeouts::default(),
         prices: serde_json::Map::new(),
+        windows: BTreeMap::new(),
     }
 }
 
@@ -327,7 +329,8 @@ fn remote(provider: &Provider, dialect: Dialect, environment: &Environment) -> R
     let base_url = provider.base_url.as_deref().unwrap_or(dialect.usual_base());
     let site = Site::new(provider, dialect, base_url, key.as_deref()).map_err(Why::Settings)?;
     let prices = Arc::new(Prices::new(provider));
-    Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices })
+    let windows = Windows::new(provider);
+    Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices, windows })
 }
 
 /// A variable's value; one that is set to nothing counts as not set.

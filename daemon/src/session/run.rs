@@ -278,6 +278,7 @@ fn answer_of(writing: &Writing, finish: Option<&Finish>) -> (Answer, Vec<NewBlob
     if let Some(finish) = finish {
         answer.asked = true;
         answer.usage = usage_of(finish);
+        answer.prompt = finish.prompt.clone();
         answer.attempt = Some(finish.attempt);
         answer.ttft_ms = Some(finish.ttft_ms);
         answer.duration_ms = Some(finish.duration_ms);
