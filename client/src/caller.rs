@@ -143,6 +143,11 @@ impl Caller {
         &self.dial
     }
 
+    /// Has another workspace at each connection from here on: that of an answered `scope/switch`.
+    pub fn set_workspace(&mut self, workspace: String) {
+        self.dial.workspace = Some(workspace);
+    }
+
     /// Calls a method.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The daemon that owns every session. `run` starts every part, waits, and stops them in reverse.
 
+pub mod agents;
 pub mod config;
 pub mod documents;
 pub mod exchange;

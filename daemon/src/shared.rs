@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::documents::Documents;
+use crate::documents::{Documents, Settings};
 use crate::model::Model;
 use crate::model::providers::{Providers, Refusal, parse};
 use crate::session::Later;
@@ -46,6 +46,8 @@ pub struct Shared {
     pub slots: Arc<Slots>,
     /// The models there are.
     pub models: RwLock<Arc<Providers>>,
+    /// The documents, once there are any.
+    documents: OnceLock<Documents>,
     /// The model of sessions that name none, where the settings say one.
     pub default_model: Mutex<Option<String>>,
     /// Every job of the daemon: nothing runs that nobody waits for.
@@ -70,6 +72,7 @@ impl Shared {
             sessions: Sessions::default(),
             slots: Slots::new(RUNNING_MAX_DEFAULT),
             models: RwLock::new(Arc::new(models)),
+            documents: OnceLock::new(),
             default_model: Mutex::default(),
             tracker: TaskTracker::new(),
             actors: TaskTracker::new(),
@@ -110,6 +113,15 @@ impl Shared {
         set.unwrap_or_else(|| self.providers().choice())
     }
 
+    /// The settings that hold in a workspace, or where there is none.
+    pub async fn settings(&self, workspace: Option<&str>) -> Settings {
+        match (self.documents.get(), workspace) {
+            (None, _) => Settings::default(),
+            (Some(documents), None) => documents.settings(),
+            (Some(documents), Some(workspace)) => documents.settings_of(workspace).await,
+        }
+    }
+
     /// The models there are.
     #[must_use]
     pub fn providers(&self) -> Arc<Providers> {
@@ -118,6 +130,7 @@ impl Shared {
 
     /// Takes in what the documents say: it holds from the next task on.
     pub fn take_settings(&self, documents: &Documents) {
+        let _ = self.documents.set(documents.clone());
         let settings = documents.settings();
         self.slots.set_max(settings.tasks_running_max());
         crate::redact::learn(documents.secrets(|name| std::env::var(name).ok()));

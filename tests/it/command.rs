@@ -173,3 +173,34 @@ async fn an_export_that_is_refused_leaves_no_file() {
     assert_eq!(forced.code, 1);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine", "until there is another");
 }
+
+#[tokio::test]
+async fn agents_scopes_and_other_folders_are_a_word_on_the_command_line() {
+    let daemon = Daemon::start().await;
+    let plan = daemon.plan();
+    let other = plan.folder().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let listed = sess(plan, &["agents"]).await;
+    let lines: Vec<&str> = listed.stdout.lines().collect();
+    assert!(lines.len() == 5 && lines[4].starts_with("coder"), "{}", listed.stdout);
+    let mut wire = daemon.wire().await;
+    let here = sess(plan, &["new", "--agent", "architect"]).await.stdout;
+    let made = wire.get(here.trim()).await;
+    assert_eq!((&made["agent"], &made["scope"]), (&json!("architect"), &json!("project")));
+    let there = sess(plan, &["-C", "other", "new", "--scope", "assistant"]).await.stdout;
+    let made = wire.get(there.trim()).await;
+    assert_eq!(made["agent"], "brainstorm");
+    let real = other.canonicalize().unwrap();
+    assert_eq!(made["workspace"]["path"], json!(real));
+    let switched = sess(plan, &["scope", "other"]).await;
+    assert_eq!((switched.code, &switched.stdout), (0, &there), "{}", switched.stderr);
+    assert!(switched.stderr.contains("set aside: session"), "{}", switched.stderr);
+    let wrong = sess(plan, &["chat", "--agent", "codr", "hello"]).await;
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.stderr.contains("`coder`"), "{}", wrong.stderr);
+    let said = sess(plan, &["chat", "--agent", "coder", "hello", "--json"]).await.stdout;
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["task"]["agent"], "coder");
+    let nowhere = sess(plan, &["-C", "nowhere", "ls"]).await;
+    assert_eq!((nowhere.code, nowhere.stderr.contains("nowhere")), (2, true));
+}

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
 
 mod again;
+mod agents;
 mod backup;
 mod chat;
 mod command;
@@ -23,6 +24,7 @@ mod oauth;
 mod observer;
 mod one_task;
 mod program;
+mod prompt;
 mod providers;
 mod restart;
 mod secrets;
@@ -35,3 +37,4 @@ mod terminal;
 mod transcripts;
 mod turns;
 mod usage;
+mod workspace;

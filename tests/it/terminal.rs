@@ -284,3 +284,27 @@ async fn a_client_of_no_daemon_says_what_to_do() {
     assert!(screen.contains("hint: start it with `sess daemon start`"), "{screen}");
     assert!(screen.contains("exit 3"), "{screen}");
 }
+
+#[tokio::test]
+async fn another_folder_has_a_session_of_its_own_and_the_way_back_leads_to_the_first() {
+    let (_stub, daemon) = daemon().await;
+    let mut wire = daemon.wire().await;
+    let other = daemon.plan().folder().join("other");
+    std::fs::create_dir(&other).unwrap();
+    let there = json!({"title": "the other one", "workspace": other});
+    wire.ok("session/create", there).await;
+    let mut terminal = Terminal::open(daemon.plan(), 80, 50).await;
+    terminal.enter("sess chat");
+    terminal.until_prompts(1).await;
+    terminal.enter("first");
+    terminal.until_shown("quoted\n").await;
+    terminal.enter(&format!("/scope {}", other.display()));
+    let screen = terminal.until_shown("the other one").await;
+    assert!(screen.contains("set aside: session") && screen.contains("· first"), "{screen}");
+    terminal.enter("second");
+    terminal.until(&format!("{screen}\nsecond"), |it| it.matches("quoted\n").count() > 1).await;
+    terminal.enter("/scope ..");
+    terminal.until(&format!("{screen}\nback"), |it| it.matches("set aside").count() > 1).await;
+    let list = wire.ok("session/list", json!({"workspace": other})).await;
+    assert_eq!(list["sessions"][0]["messages"], 2, "{list}");
+}

@@ -67,6 +67,9 @@ pub(crate) struct ChatArguments {
     /// Ask this model, as provider/name.
     #[arg(short, long)]
     pub(crate) model: Option<String>,
+    /// Have this agent answer; `sess agents` lists them.
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
     /// Attach a file or a picture; may be given several times.
     #[arg(short, long, value_name = "FILE")]
     pub(crate) attach: Vec<PathBuf>,
@@ -95,7 +98,9 @@ pub(crate) async fn run(output: &mut Output, arguments: ChatArguments) -> Result
         Some(session) => Some(session),
         None if arguments.r#continue => Some(active(&mut caller).await?),
         // A model named for a new session is that of the session, not of this request alone.
-        None if arguments.model.is_some() => Some(create(&mut caller, &arguments.model).await?),
+        None if arguments.model.is_some() => {
+            Some(create(&mut caller, &arguments.model, &arguments.agent).await?)
+        }
         None => None,
     };
     let mut follower = None;
@@ -107,7 +112,7 @@ pub(crate) async fn run(output: &mut Output, arguments: ChatArguments) -> Result
         content,
         thread: None,
         model: arguments.model,
-        agent: None,
+        agent: arguments.agent,
         if_busy: arguments.if_busy.map(Busy::word),
         budget: None,
         schema: None,
@@ -174,12 +179,16 @@ pub(crate) async fn others(caller: &mut Caller, session: &str) -> Result<String,
     })
 }
 
-pub(crate) async fn create(caller: &mut Caller, model: &Option<String>) -> Result<String, Stop> {
+pub(crate) async fn create(
+    caller: &mut Caller,
+    model: &Option<String>,
+    agent: &Option<String>,
+) -> Result<String, Stop> {
     let workspace = caller.dial().workspace.clone();
     // Gone again with the connection unless the request is accepted: one that is refused leaves nothing.
     let ephemeral = Some(true);
-    let model = model.clone();
-    let params = SessionCreateParams { model, workspace, ephemeral, ..Default::default() };
+    let (model, agent) = (model.clone(), agent.clone());
+    let params = SessionCreateParams { model, agent, workspace, ephemeral, ..Default::default() };
     Ok(caller.call::<SessionCreate>(&params).await?.id.to_string())
 }
 

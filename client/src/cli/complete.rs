@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::{Command, ValueEnum};
 use sess_client::{Caller, Dial};
-use sess_protocol::methods::{ListParams, METHODS, ModelList, SessionList, SessionListParams};
+use sess_protocol::methods::{
+    AgentList, AgentListParams, ListParams, METHODS, ModelList, SessionList, SessionListParams,
+};
 
 use super::output::{Output, Stop};
 use super::transcript::short;
@@ -70,6 +72,7 @@ pub(crate) fn script(output: &mut Output, shell: Shell) -> Result<(), Stop> {
 enum Source {
     Sessions,
     Models,
+    Agents,
     Methods,
 }
 
@@ -163,6 +166,7 @@ fn of_values(argument: Option<&clap::Arg>, id: &str, path: &[&str]) -> Offers {
     let source = match (path, id) {
         (_, "session" | "sessions") | (["cancel" | "wait"], "what") => Some(Source::Sessions),
         (_, "model") => Some(Source::Models),
+        (_, "agent") => Some(Source::Agents),
         (["rpc"], "method") => Some(Source::Methods),
         _ => None,
     };
@@ -178,7 +182,7 @@ async fn asked(source: Source) -> Vec<(String, String)> {
     if source == Source::Methods {
         return METHODS.iter().map(|it| (it.name.to_owned(), String::new())).collect();
     }
-    let Ok(dial) = super::dial() else { return Vec::new() };
+    let Ok(dial) = super::dial_here() else { return Vec::new() };
     let mut caller = Caller::new(Dial { start: false, greet: None, ..dial });
     let found = async {
         if source == Source::Models {
@@ -186,6 +190,12 @@ async fn asked(source: Source) -> Vec<(String, String)> {
             let models = caller.call::<ModelList>(&params).await.ok()?.models;
             let about = |ready: bool| if ready { "" } else { "cannot be asked at this moment" };
             let offer = models.into_iter().map(|it| (it.id, about(it.available).to_owned()));
+            return Some(offer.collect());
+        }
+        if source == Source::Agents {
+            let params = AgentListParams { limit: Some(OFFERED_MAX), ..Default::default() };
+            let agents = caller.call::<AgentList>(&params).await.ok()?.agents;
+            let offer = agents.into_iter().map(|it| (it.name, it.description.unwrap_or_default()));
             return Some(offer.collect());
         }
         let params = SessionListParams { limit: Some(OFFERED_MAX), ..Default::default() };
@@ -226,6 +236,7 @@ mod tests {
             ("rm 1f2e 9a", Some(Source::Sessions)),
             ("chat -s ", Some(Source::Sessions)),
             ("chat --model ", Some(Source::Models)),
+            ("new --agent ", Some(Source::Agents)),
             ("rpc ", Some(Source::Methods)),
             ("rename 1f2e ", None),
             ("import ", None),

@@ -17,6 +17,7 @@ mod man;
 mod output;
 mod reports;
 mod rpc;
+mod scope;
 mod sessions;
 mod since;
 mod stop;
@@ -43,6 +44,9 @@ struct Arguments {
     /// Print the method's result as one line of JSON.
     #[arg(long, global = true)]
     json: bool,
+    /// As if started in this folder.
+    #[arg(short = 'C', long, global = true, value_name = "DIR")]
+    directory: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -52,13 +56,7 @@ enum Command {
     /// Say something and stream the answer; without a text, converse.
     Chat(chat::ChatArguments),
     /// Make a session.
-    New {
-        /// Its title; else the first thing said will be it.
-        title: Option<String>,
-        /// Its model, as provider/name.
-        #[arg(short, long)]
-        model: Option<String>,
-    },
+    New(sessions::NewArguments),
     /// List the sessions, latest first.
     Ls {
         /// How many at most.
@@ -144,6 +142,13 @@ enum Command {
     Events(events::EventsArguments),
     /// Show what was used: calls, tokens, money.
     Usage(reports::UsageArguments),
+    /// Go from this folder's session to that of another folder.
+    Scope {
+        /// The folder.
+        folder: std::path::PathBuf,
+    },
+    /// List who can answer: the agents of this folder.
+    Agents,
     /// List the models, and say which can be asked.
     Models,
     /// Say how the daemon is.
@@ -215,6 +220,11 @@ enum DaemonCommand {
 /// Reads the arguments, runs the command, and says how it went.
 pub(crate) fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(folder) = &arguments.directory
+        && let Err(err) = std::env::set_current_dir(folder)
+    {
+        return Stop::usage(format!("cannot go to `{}`: {err}", folder.display())).report();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -233,7 +243,7 @@ pub(crate) fn main() -> ExitCode {
 async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
     match command {
         Command::Chat(arguments) => chat::run(output, arguments).await,
-        Command::New { title, model } => sessions::new(output, title, model).await,
+        Command::New(arguments) => sessions::new(output, arguments).await,
         Command::Ls { limit, text } => sessions::list(output, limit, text).await,
         Command::Show { session, limit } => sessions::show(output, session, limit).await,
         Command::Resume { session, limit } => sessions::resume(output, session, limit).await,
@@ -250,6 +260,8 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Import(arguments) => exchange::import(output, arguments).await,
         Command::Events(arguments) => events::run(output, arguments).await,
         Command::Usage(arguments) => reports::usage(output, arguments).await,
+        Command::Scope { folder } => scope::run(output, &folder).await,
+        Command::Agents => reports::agents(output).await,
         Command::Models => reports::models(output).await,
         Command::Status => daemon::status(output).await,
         Command::Daemon(DaemonCommand::Start) => daemon::start(output).await,

@@ -2,17 +2,21 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use sess_protocol::methods::{ListParams, ModelList};
+use sess_client::Caller;
+use sess_protocol::methods::{AgentList, AgentListParams, ListParams, ModelList};
 use sess_protocol::view::Members;
 
 use super::ask::{ask, ask_raw, members};
 use super::output::{Output, Stop, note, note_hint};
 use super::table::{self, Column};
-use super::transcript::short;
-use super::{ages, caller, since};
+use super::transcript::{short, wire_word};
+use super::{ages, caller, dial_here, since};
 
 /// Models that are shown; what providers list is far less.
 const MODELS_MAX: u32 = 500;
+
+/// Agents that are shown: more than there can be.
+const AGENTS_MAX: u32 = 500;
 
 /// What one row of the usage is about.
 #[derive(Debug, Clone, Copy, ValueEnum, serde::Serialize)]
@@ -116,6 +120,29 @@ fn usage_row(row: &Members, name: String) -> Vec<String> {
         count("reasoning_tokens").unwrap_or_default(),
         cost,
     ]
+}
+
+pub(crate) async fn agents(output: &mut Output) -> Result<(), Stop> {
+    let params = AgentListParams { limit: Some(AGENTS_MAX), ..Default::default() };
+    let mut caller = Caller::new(dial_here()?);
+    let Some(list) = ask::<AgentList>(output, &mut caller, &params).await? else {
+        return Ok(());
+    };
+    let column =
+        |heading, flexible, dispensable| Column { heading, right: false, flexible, dispensable };
+    let columns = [
+        column("AGENT", false, 0),
+        column("SCOPE", false, 1),
+        column("MODEL", false, 2),
+        column("FROM", false, 3),
+        column("WHAT FOR", true, 0),
+    ];
+    let rows = list.agents.into_iter().map(|it| {
+        let model = it.model.unwrap_or_else(|| "-".to_owned());
+        let about = it.description.unwrap_or_default();
+        vec![it.name, wire_word(&it.scope), model, wire_word(&it.source), about]
+    });
+    print(output, &columns, &rows.collect::<Vec<_>>())
 }
 
 pub(crate) async fn models(output: &mut Output) -> Result<(), Stop> {

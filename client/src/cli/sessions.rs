@@ -1,6 +1,6 @@
 //! Sessions from outside: make, list, show, resume, rename, delete, clean.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sess_client::{Caller, Failure};
@@ -10,7 +10,7 @@ use sess_protocol::methods::{
     SessionList, SessionListParams, SessionResume, SessionResumeParams, SessionUpdate,
     SessionUpdateParams,
 };
-use sess_protocol::things::Session;
+use sess_protocol::things::{Scope, Session};
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
@@ -37,14 +37,50 @@ pub(crate) struct CleanArguments {
     dry_run: bool,
 }
 
-pub(crate) async fn new(
-    output: &mut Output,
+/// What a new session is.
+#[derive(Debug, Args)]
+pub(crate) struct NewArguments {
+    /// Its title; else the first thing said will be it.
     title: Option<String>,
+    /// Its model, as provider/name.
+    #[arg(short, long)]
     model: Option<String>,
-) -> Result<(), Stop> {
+    /// Who answers in it; `sess agents` lists them.
+    #[arg(long)]
+    agent: Option<String>,
+    /// What it belongs to; else what its agent does.
+    #[arg(long, value_enum)]
+    scope: Option<Belongs>,
+}
+
+/// What a session belongs to.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Belongs {
+    /// To nothing: one for everything.
+    Global,
+    /// To its agent.
+    Assistant,
+    /// To the folder.
+    Project,
+}
+
+impl Belongs {
+    fn word(self) -> Scope {
+        match self {
+            Self::Global => Scope::Global,
+            Self::Assistant => Scope::Assistant,
+            Self::Project => Scope::Project,
+        }
+    }
+}
+
+pub(crate) async fn new(output: &mut Output, arguments: NewArguments) -> Result<(), Stop> {
     let mut caller = Caller::new(dial_here()?);
     let workspace = caller.dial().workspace.clone();
-    let params = SessionCreateParams { title, model, workspace, ..Default::default() };
+    let NewArguments { title, model, agent, scope } = arguments;
+    let scope = scope.map(Belongs::word);
+    let params =
+        SessionCreateParams { title, model, agent, scope, workspace, ..Default::default() };
     let Some(session) = ask::<SessionCreate>(output, &mut caller, &params).await? else {
         return Ok(());
     };

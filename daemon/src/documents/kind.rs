@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sess_protocol::error::Error;
 
 use super::file;
-use super::settings::{SETTINGS, setting};
+use super::settings::{SETTINGS, Whose, setting};
 use crate::nearest::nearest;
 
 /// Says what is wrong with the whole document `providers`, if anything is.
@@ -34,6 +34,8 @@ enum Shape {
 pub(super) const CONTEXT: &[&str] = &["workspace", "session", "mode"];
 /// The longest value of `context`: a path.
 const WORD_BYTES_MAX: usize = 4_096;
+/// The document that says where models are asked.
+const PROVIDERS: &str = "providers";
 /// The document whose values are sealed.
 pub(super) const CREDENTIALS: &str = "credentials";
 /// What the daemon makes itself when it is asked, and nobody can set.
@@ -43,7 +45,7 @@ pub const SESSIONS: &str = "sessions";
 pub(super) fn kinds(providers: ProvidersCheck) -> Vec<Kind> {
     vec![
         Kind { name: "settings", shape: Shape::Settings },
-        Kind { name: "providers", shape: Shape::Objects(providers) },
+        Kind { name: PROVIDERS, shape: Shape::Objects(providers) },
         Kind { name: CREDENTIALS, shape: Shape::Sealed },
         Kind { name: "mcp_servers", shape: Shape::Objects(mcp_servers) },
         Kind { name: "spaces", shape: Shape::Objects(anything) },
@@ -58,6 +60,7 @@ impl Kind {
     /// file by hand and is not touched stays, known or not.
     pub(super) fn check_change(
         &self,
+        whose: Whose,
         old: &Map<String, Value>,
         new: &Map<String, Value>,
     ) -> Result<(), Error> {
@@ -65,17 +68,21 @@ impl Kind {
             return Err(Error::invalid("value", format!("`{}` is too large: {what}", self.name)));
         }
         for (key, value) in new.iter().filter(|(key, value)| old.get(*key) != Some(value)) {
-            self.check_key(key)?;
+            self.check_key(whose, key)?;
             self.check_value(key, value).map_err(|message| Error::invalid("value", message))?;
         }
         self.check_whole(new).map_err(|message| Error::invalid("value", message))
     }
 
     /// Judges what was read from the file: what a person is to be warned of, or why it cannot be.
-    pub(super) fn check_file(&self, members: &Map<String, Value>) -> Result<Vec<String>, String> {
+    pub(super) fn check_file(
+        &self,
+        whose: Whose,
+        members: &Map<String, Value>,
+    ) -> Result<Vec<String>, String> {
         let mut warnings = Vec::new();
         for (key, value) in members {
-            match self.check_key(key) {
+            match self.check_key(whose, key) {
                 Ok(()) => self.check_value(key, value)?,
                 Err(err) if matches!(self.shape, Shape::Settings | Shape::Words(_)) => {
                     warnings.push(err.message().to_owned());
@@ -87,9 +94,10 @@ impl Kind {
         Ok(warnings)
     }
 
-    /// Whether a workspace may have a document of this kind.
+    /// Whether a workspace may have a document of this kind. Where requests go and with which keys is
+    /// the user's to say, whatever folder they work in.
     pub(super) fn of_workspaces(&self) -> bool {
-        !self.is_sealed()
+        !self.is_sealed() && self.name != PROVIDERS
     }
 
     /// Whether its values go in and never come out.
@@ -98,9 +106,9 @@ impl Kind {
     }
 
     /// Whether there can be such a key.
-    pub(super) fn check_key(&self, key: &str) -> Result<(), Error> {
+    pub(super) fn check_key(&self, whose: Whose, key: &str) -> Result<(), Error> {
         match self.shape {
-            Shape::Settings if setting(key).is_some() => Ok(()),
+            Shape::Settings if let Some(setting) = setting(key) => setting.check_whose(whose),
             Shape::Settings => {
                 let shown: String = key.chars().take(64).collect();
                 let unknown = format!("there is no setting `{shown}`");

@@ -82,7 +82,7 @@ impl Documents {
 
     /// Answers a document, or one key of it: null where nothing is set.
     pub async fn get(&self, params: &StateParams) -> Result<StateValue, Error> {
-        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, named(&params.workspace))?;
         let whole = self.shown(&place).await?;
         let Some(key) = &params.key else { return Ok(StateValue { value: whole }) };
         self.shared.check_key_or_there(&place, key)?;
@@ -92,7 +92,7 @@ impl Documents {
     /// Sets a document, or one key of it, and answers the value once it is on disk. A null member
     /// is removed: absent and null are the same.
     pub async fn set(&self, params: StateSetParams) -> Result<StateValue, Error> {
-        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, named(&params.workspace))?;
         if self.shared.kinds[place.kind].is_sealed() {
             return self.set_credential(params).await;
         }
@@ -111,7 +111,7 @@ impl Documents {
 
     /// Removes one key, or all of them. Nothing there is no error.
     pub async fn delete(&self, params: StateParams) -> Result<Empty, Error> {
-        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, named(&params.workspace))?;
         let edit = match params.key {
             Some(key) => {
                 self.shared.check_key_or_there(&place, &key)?;
@@ -125,7 +125,7 @@ impl Documents {
 
     /// Answers all documents of the user or of a workspace, or one, by name.
     pub async fn all(&self, params: &StateAllParams) -> Result<StateAllResult, Error> {
-        let workspace = params.workspace.as_deref();
+        let workspace = named(&params.workspace);
         let mut documents = Map::new();
         for kind in &self.shared.kinds {
             let asked = params.document.as_deref().is_none_or(|it| it == kind.name);
@@ -145,7 +145,7 @@ impl Documents {
     /// Reads a document's file again and answers what holds now. A damaged file is set aside, one
     /// with a wrong value is left as it is; what held before stands in both cases.
     pub async fn load(&self, params: &StateDocumentParams) -> Result<StateValue, Error> {
-        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, named(&params.workspace))?;
         self.in_turn(move |shared| {
             shared.refresh(&place, Why::Load)?;
             let whole = shared.value(&place).unwrap_or_default();
@@ -156,7 +156,7 @@ impl Documents {
 
     /// Answers when all that was asked for before is on disk.
     pub async fn save(&self, params: &StateDocumentParams) -> Result<Empty, Error> {
-        self.shared.place(&params.document, params.workspace.as_deref())?;
+        self.shared.place(&params.document, named(&params.workspace))?;
         drop(self.turn.lock().await);
         Ok(Empty {})
     }
@@ -166,7 +166,7 @@ impl Documents {
         &self,
         params: &StateDocumentParams,
     ) -> Result<(StateValue, Follow), Error> {
-        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, named(&params.workspace))?;
         let shared = Arc::clone(&self.shared);
         let (value, follow) = self
             .in_turn(move |_| {
@@ -181,6 +181,23 @@ impl Documents {
     #[must_use]
     pub fn settings(&self) -> Settings {
         Settings::new(self.known("settings"))
+    }
+
+    /// The settings that hold in a workspace: its own over the user's. They come from the user's folder
+    /// for it, never from a file inside of it: what is checked out there is not the user's word.
+    pub async fn settings_of(&self, workspace: &str) -> Settings {
+        let settings = self.settings();
+        let Ok(place) = self.shared.place("settings", Some(workspace)) else { return settings };
+        if self.shared.is_absent(&place) {
+            return settings;
+        }
+        match self.whole(&place).await {
+            Ok(own) => settings.under(own),
+            Err(err) => {
+                tracing::warn!(%err, workspace, "the settings of a workspace are passed over");
+                settings
+            }
+        }
     }
 
     /// The providers of this moment: name to object.
@@ -207,6 +224,13 @@ impl Documents {
         self.shared.kinds.iter().map(|it| it.name).collect()
     }
 
+    /// Whether a workspace can have this document.
+    #[must_use]
+    pub fn of_workspaces(&self, document: &str) -> bool {
+        let kind = self.shared.kinds.iter().find(|it| it.name == document);
+        document == SESSIONS || kind.is_some_and(|it| it.of_workspaces())
+    }
+
     /// Goes up with each change of a document that holds.
     #[must_use]
     pub fn changed(&self) -> tokio::sync::watch::Receiver<u64> {
@@ -219,15 +243,20 @@ impl Documents {
         self.shared.value(&Place::own(index)).expect("the user's own are always in memory")
     }
 
-    /// What clients see of a document now, an edit by hand of this moment included.
+    /// What clients see of a document now.
     async fn shown(&self, place: &Place) -> Result<Value, Error> {
+        Ok(self.shared.shown(place, &*self.whole(place).await?))
+    }
+
+    /// A document as it is now, an edit by hand of this moment included.
+    async fn whole(&self, place: &Place) -> Result<Arc<Value>, Error> {
         if let Some(whole) = self.shared.fresh(place) {
-            return Ok(self.shared.shown(place, &whole));
+            return Ok(whole);
         }
         let place = place.clone();
         self.in_turn(move |shared| {
             shared.refresh(&place, Why::Look)?;
-            Ok(shared.shown(&place, &shared.value(&place).unwrap_or_default()))
+            Ok(shared.value(&place).unwrap_or_default())
         })
         .await
     }
@@ -250,6 +279,11 @@ impl Documents {
             Err(err) => Err(Error::new(ErrorKind::Internal, format!("a document's change: {err}"))),
         }
     }
+}
+
+/// The workspace that params name.
+fn named(workspace: &Option<Option<String>>) -> Option<&str> {
+    workspace.as_ref()?.as_deref()
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::settings::Whose;
+
 /// Below this folder lie those of workspaces.
 const WORKSPACES: &str = "workspaces";
 /// Hex digits of the hash of a workspace's path in the name of its folder.
@@ -25,6 +27,11 @@ impl Place {
     /// The user's own document.
     pub(super) fn own(kind: usize) -> Self {
         Self { kind, workspace: None }
+    }
+
+    /// Whose it is.
+    pub(super) fn whose(&self) -> Whose {
+        if self.workspace.is_some() { Whose::Workspace } else { Whose::User }
     }
 
     /// The folder that it lies in.

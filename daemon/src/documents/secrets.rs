@@ -97,7 +97,7 @@ pub(super) fn check_not_hidden(value: &Value) -> Result<(), Error> {
 impl Documents {
     /// Seals a credential and keeps it; its value is not answered.
     pub(super) async fn set_credential(&self, params: StateSetParams) -> Result<StateValue, Error> {
-        let place = self.shared.place(&params.document, params.workspace.as_deref())?;
+        let place = self.shared.place(&params.document, super::named(&params.workspace))?;
         let Some(name) = params.key else {
             let message = "credentials are set one by one: name one by `key`";
             return Err(Error::invalid("key", message));

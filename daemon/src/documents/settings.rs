@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use sess_protocol::error::Error;
 use sess_protocol::methods::IfBusy;
 use sess_protocol::things::Mode;
 
@@ -33,6 +34,17 @@ pub struct Setting {
     /// What holds where it is not set.
     pub default: Default,
     rule: Rule,
+    whose: Whose,
+}
+
+/// Whose a document is, and whose document may have a setting: what only the user may set holds for
+/// all folders alike, or names what a folder must not choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The user's alone.
+    User,
+    /// A workspace's; where a setting is meant, it may be the user's too.
+    Workspace,
 }
 
 /// What holds where a setting is not set.
@@ -66,6 +78,7 @@ enum Rule {
     OneOf(&'static [&'static str]),
     Number { least: u64, most: u64 },
     Rules,
+    Agents,
 }
 
 /// Every setting, in the order in which people are shown them.
@@ -75,78 +88,98 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "the model of new sessions, as `provider/name`; without it the best that is found",
         default: Default::Null,
         rule: Rule::Model,
+        whose: Whose::Workspace,
     },
     Setting {
         name: "mode",
         meaning: "what tools of new sessions may do without asking",
         default: Default::Text("ask"),
         rule: Rule::OneOf(&["plan", "ask", "auto", "full"]),
+        whose: Whose::Workspace,
+    },
+    Setting {
+        name: "agents",
+        meaning: "who can answer beside the built-in agents (`agent/list`), and what else these do",
+        default: Default::Null,
+        rule: Rule::Agents,
+        whose: Whose::Workspace,
     },
     Setting {
         name: "if_busy",
         meaning: "what happens to a request when its session is busy",
         default: Default::Text("queue"),
         rule: Rule::OneOf(&["queue", "reject", "steer", "interrupt", "rollback"]),
+        whose: Whose::Workspace,
     },
     Setting {
         name: "theme",
         meaning: "the colours of the full-screen front end; without it those of the terminal",
         default: Default::Null,
         rule: Rule::Text,
+        whose: Whose::Workspace,
     },
     Setting {
         name: "editor",
         meaning: "the command that opens a text; without it `$VISUAL`, else `$EDITOR`",
         default: Default::Null,
         rule: Rule::Text,
+        whose: Whose::Workspace,
     },
     Setting {
         name: "tasks.max_running",
         meaning: "how many tasks run at once; more wait in their queues",
         default: Default::Number(TASKS_RUNNING_DEFAULT),
         rule: Rule::Number { least: 1, most: TASKS_RUNNING_MAX },
+        whose: Whose::User,
     },
     Setting {
         name: "task.max_model_calls",
         meaning: "how many model calls one task may make; without it as many as it needs",
         default: Default::Null,
         rule: Rule::Number { least: 1, most: MODEL_CALLS_MAX },
+        whose: Whose::Workspace,
     },
     Setting {
         name: "approval.timeout_ms",
         meaning: "how long a question waits before it counts as denied; without it for ever",
         default: Default::Null,
         rule: Rule::Number { least: 1, most: APPROVAL_WAIT_MS_MAX },
+        whose: Whose::Workspace,
     },
     Setting {
         name: "permission.rules",
         meaning: "what tools may do or may not, asked before any mode; a list of objects",
         default: Default::Null,
         rule: Rule::Rules,
+        whose: Whose::Workspace,
     },
     Setting {
         name: "credentials.key_command",
         meaning: "the command that says the passphrase for credentials; without it a file has the key",
         default: Default::Null,
         rule: Rule::Text,
+        whose: Whose::User,
     },
     Setting {
         name: "store.kind",
         meaning: "where sessions are kept; holds from the next start on",
         default: Default::Text("sqlite"),
         rule: Rule::OneOf(&["sqlite"]),
+        whose: Whose::User,
     },
     Setting {
         name: "store.url",
         meaning: "the address of a store on a server; holds from the next start on",
         default: Default::Null,
         rule: Rule::Text,
+        whose: Whose::User,
     },
     Setting {
         name: "retention.days",
         meaning: "how long a session is kept after its last use; without it for ever",
         default: Default::Null,
         rule: Rule::Number { least: 1, most: RETENTION_DAYS_MAX },
+        whose: Whose::User,
     },
 ];
 
@@ -160,16 +193,30 @@ pub fn setting(key: &str) -> Option<&'static Setting> {
 pub(super) fn described() -> Map<String, Value> {
     let entry = |it: &Setting| {
         let (meaning, default, rule) = (it.meaning, it.default.value(), it.rule.to_string());
-        (it.name.to_owned(), json!({"meaning": meaning, "default": default, "type": rule}))
+        let workspace = it.whose == Whose::Workspace;
+        let about =
+            json!({"meaning": meaning, "default": default, "type": rule, "workspace": workspace});
+        (it.name.to_owned(), about)
     };
     SETTINGS.iter().map(entry).collect()
 }
 
 impl Setting {
+    /// Refuses a setting that is not for documents of this kind of owner.
+    pub(super) fn check_whose(&self, whose: Whose) -> Result<(), Error> {
+        if whose == Whose::User || self.whose == Whose::Workspace {
+            return Ok(());
+        }
+        let message = format!("`{}` is a setting of the user, not of a workspace", self.name);
+        Err(Error::invalid("key", message)
+            .hint("set it without a workspace; on a connection with one say `\"workspace\": null`"))
+    }
+
     /// Says what a value must be, if it is something else.
     pub fn check(&self, value: &Value) -> Result<(), String> {
         let good = value.is_null()
             || match self.rule {
+                Rule::Agents => return crate::agents::check(value),
                 Rule::Text => value.as_str().is_some_and(is_text),
                 Rule::Model => value.as_str().is_some_and(is_model),
                 Rule::OneOf(words) => value.as_str().is_some_and(|it| words.contains(&it)),
@@ -201,27 +248,50 @@ impl std::fmt::Display for Rule {
             Self::OneOf(words) => write!(f, "one of `{}`", words.join("`, `")),
             Self::Number { least, most } => write!(f, "a whole number from {least} to {most}"),
             Self::Rules => write!(f, "a list of at most {RULES_MAX} objects"),
+            Self::Agents => write!(
+                f,
+                "an object: each name with `scope`, `model`, `system`, `mode`, `description`"
+            ),
         }
     }
 }
 
-/// The settings of one moment: what is set, else what holds by default.
-#[derive(Debug, Clone)]
-pub struct Settings(Arc<Value>);
+/// The settings of one moment: what the workspace has, else the user, else what holds by default.
+#[derive(Debug, Clone, std::default::Default)]
+pub struct Settings {
+    user: Arc<Value>,
+    workspace: Option<Arc<Value>>,
+}
 
 impl Settings {
-    pub(super) fn new(document: Arc<Value>) -> Self {
-        Self(document)
+    pub(super) fn new(user: Arc<Value>) -> Self {
+        Self { user, workspace: None }
+    }
+
+    /// These with a workspace's over them.
+    pub(super) fn under(self, workspace: Arc<Value>) -> Self {
+        Self { workspace: Some(workspace), ..self }
+    }
+
+    /// What the two documents say of a setting: the user's, then the workspace's.
+    fn layers(&self, setting: &Setting) -> [Option<&Value>; 2] {
+        // What a person wrote by hand into a workspace's file and belongs to the user has no effect.
+        let workspace = self.workspace.as_deref().filter(|_| setting.whose == Whose::Workspace);
+        [Some(&*self.user), workspace].map(|it| it?.get(setting.name).filter(|it| !it.is_null()))
     }
 
     /// The value of a setting. Panics on a key that is not in [`SETTINGS`].
     #[must_use]
     pub fn value(&self, key: &str) -> Value {
         let setting = setting(key).expect("settings are asked for by a name of the table");
-        match self.0.get(key) {
-            None | Some(Value::Null) => setting.default.value(),
-            Some(value) => value.clone(),
-        }
+        let [user, workspace] = self.layers(setting);
+        workspace.or(user).cloned().unwrap_or_else(|| setting.default.value())
+    }
+
+    /// What is set, the user's before the workspace's, for a setting of which each says a part.
+    pub(crate) fn layered(&self, key: &str) -> Vec<&Value> {
+        let setting = setting(key).expect("settings are asked for by a name of the table");
+        self.layers(setting).into_iter().flatten().collect()
     }
 
     fn word<T: DeserializeOwned>(&self, key: &str) -> T {
@@ -314,7 +384,7 @@ mod tests {
             setting.check(&setting.default.value()).unwrap();
             if let Rule::OneOf(words) = setting.rule {
                 for word in words {
-                    let settings = Settings(Arc::new(json!({setting.name: word})));
+                    let settings = Settings::new(Arc::new(json!({setting.name: word})));
                     match setting.name {
                         "mode" => drop(json!(settings.mode())),
                         "if_busy" => drop(json!(settings.if_busy())),
@@ -348,13 +418,13 @@ mod tests {
 
     #[test]
     fn the_reader_answers_what_is_set_else_the_default() {
-        let none = Settings(Arc::new(json!({"approval.timeout_ms": null})));
+        let none = Settings::new(Arc::new(json!({"approval.timeout_ms": null})));
         assert_eq!((none.mode(), none.if_busy()), (Mode::Ask, IfBusy::Queue));
         assert_eq!((none.tasks_running_max(), none.model()), (64, None));
         assert_eq!((none.approval_timeout(), none.store_kind()), (None, "sqlite".to_owned()));
         assert!(none.permission_rules().is_empty());
 
-        let some = Settings(Arc::new(json!({
+        let some = Settings::new(Arc::new(json!({
             "mode": "full", "tasks.max_running": 2, "approval.timeout_ms": 5, "model": "echo/echo",
             "if_busy": "interrupt", "task.max_model_calls": 9, "retention.days": 30,
             "store.url": "postgres://x", "permission.rules": [{"tool": "shell"}],

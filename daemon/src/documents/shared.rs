@@ -14,6 +14,7 @@ use super::file::{self, DOCUMENT_BYTES_MAX, Found, Stamp, WriteError};
 use super::follow::{self, Change};
 use super::kind::{self, Kind, ProvidersCheck};
 use super::place::Place;
+use super::settings::Whose;
 use super::vault::Vault;
 use crate::config::{Exit, StartError};
 use crate::folder::{Others, own_folder};
@@ -115,6 +116,11 @@ impl Shared {
         self.value(place).expect("what has its turn is in memory")
     }
 
+    /// Whether there is none, and never was since it was looked for: most workspaces have no document.
+    pub(super) fn is_absent(&self, place: &Place) -> bool {
+        !self.held().contains_key(place) && matches!(file::stamp(&self.path(place)), Ok(None))
+    }
+
     /// What holds, if it is in memory and the file is the one that was read.
     pub(super) fn fresh(&self, place: &Place) -> Option<Arc<Value>> {
         let current = file::stamp(&self.path(place)).ok()?;
@@ -172,7 +178,7 @@ impl Shared {
         if self.value(place).is_some_and(|it| it.get(key).is_some()) {
             return Ok(());
         }
-        self.kind(place).check_key(key)
+        self.kind(place).check_key(place.whose(), key)
     }
 
     pub(super) fn notice(&self, document: &'static str, message: String) {
@@ -189,8 +195,9 @@ impl Shared {
         match read_settled(&path).map_err(|err| cannot_read(&path, &err))? {
             Found::Missing => Ok(Held::new(Map::new(), None)),
             Found::Whole(members, stamp) => {
-                let warnings =
-                    kind.check_file(&members).map_err(|what| bad_settings(&path, &what))?;
+                let warnings = kind
+                    .check_file(Whose::User, &members)
+                    .map_err(|what| bad_settings(&path, &what))?;
                 warnings.into_iter().for_each(|it| self.notice(kind.name, it));
                 Ok(Held::new(members, Some(stamp)))
             }
@@ -260,7 +267,7 @@ impl Shared {
             Found::Damaged(what) => return Err(self.mend(place, &what)),
             Found::Whole(members, stamp) => (members, Some(stamp)),
         };
-        match kind.check_file(&members) {
+        match kind.check_file(place.whose(), &members) {
             Ok(warnings) => warnings.into_iter().for_each(|it| self.notice(kind.name, it)),
             Err(what) if why == Why::Look => {
                 self.refuse(place, stamp, &format!("`{}`: {what}", path.display()));
@@ -318,7 +325,7 @@ impl Shared {
         let whole = self.held_value(place);
         let old = whole.as_object().expect("a document is an object");
         let (new, key) = edit.apply(old);
-        kind.check_change(old, &new)?;
+        kind.check_change(place.whose(), old, &new)?;
         let text = file::text(&new);
         if text.len() > DOCUMENT_BYTES_MAX {
             let message = format!(
@@ -417,8 +424,9 @@ pub(super) fn check(folder: &Path, providers: ProvidersCheck) -> Result<Vec<Noti
             Found::Missing => {}
             Found::Damaged(what) => return Err(bad_settings(&path, &what)),
             Found::Whole(members, _) => {
-                let warnings =
-                    kind.check_file(&members).map_err(|what| bad_settings(&path, &what))?;
+                let warnings = kind
+                    .check_file(Whose::User, &members)
+                    .map_err(|what| bad_settings(&path, &what))?;
                 notices.extend(
                     warnings.into_iter().map(|message| Notice { document: kind.name, message }),
                 );

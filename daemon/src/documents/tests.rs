@@ -136,7 +136,7 @@ async fn what_is_wrong_is_refused_and_changes_nothing() {
     assert_refused(documents.get(&at("settings", Some("modle"))).await, invalid, "`model`");
     assert_refused(documents.delete(at("settings", Some("modle"))).await, invalid, "`model`");
     let mut params = at("settings", None);
-    params.workspace = Some("w".to_owned());
+    params.workspace = Some(Some("w".to_owned()));
     assert_refused(documents.get(&params).await, invalid, "absolute");
     assert!(names(&temp).is_empty());
 }
@@ -286,7 +286,7 @@ async fn a_workspace_has_documents_of_its_own() {
         document: "settings".into(),
         key: Some("theme".into()),
         value: value.into(),
-        workspace: workspace.map(Into::into),
+        workspace: Some(workspace.map(Into::into)),
     };
     documents.set(theme(None, "mine")).await.unwrap();
     for path in ["/a/w", "/b/w"] {
@@ -295,7 +295,7 @@ async fn a_workspace_has_documents_of_its_own() {
     let again = open(&temp);
     for (workspace, value) in [(None, "mine"), (Some("/a/w"), "/a/w"), (Some("/b/w"), "/b/w")] {
         let mut params = at("settings", Some("theme"));
-        params.workspace = workspace.map(Into::into);
+        params.workspace = Some(workspace.map(Into::into));
         assert_eq!(again.get(&params).await.unwrap().value, json!(value));
     }
     assert_eq!(fs::read_dir(temp.path().join("workspaces")).unwrap().count(), 2);

@@ -27,6 +27,7 @@ use super::http::{Site, deepest};
 use super::prices::Prices;
 use super::reader::{Flaw, Reader};
 use super::retry::{Failure, Policy, retry_after_ms};
+use super::size::{Guess, Windows};
 use super::{Finish, Model, ModelError, Piece, Prompt, Reason};
 
 /// How much of an error's body is read.
@@ -47,6 +48,7 @@ pub(crate) struct Remote {
     pub(crate) site: Arc<Site>,
     pub(crate) policy: Policy,
     pub(crate) prices: Arc<Prices>,
+    pub(crate) windows: Windows,
 }
 
 impl Model for Remote {
@@ -97,6 +99,8 @@ struct Call {
     site: Arc<Site>,
     policy: Policy,
     prices: Arc<Prices>,
+    window: Option<u64>,
+    guess: Guess,
     model: String,
     /// Taken when the request is made of it, at the first poll.
     prompt: Option<Prompt>,
@@ -130,6 +134,8 @@ impl Call {
             site: model.site.clone(),
             policy: model.policy,
             prices: model.prices.clone(),
+            window: model.windows.of(&prompt.model),
+            guess: Guess::of(&prompt),
             model: prompt.model.clone(),
             prompt: Some(prompt),
             request: None,
@@ -282,8 +288,10 @@ impl Call {
         }
         let today = Timestamp(i64::try_from(unix_ms()).unwrap_or(i64::MAX)).to_string();
         let cost = self.prices.cost(&self.model, &finish, &today);
+        let prompt = Some(self.guess.spent(finish.input_tokens, self.window));
         self.pieces.push_back(Piece::Finish(Finish {
             cost,
+            prompt,
             attempt: self.attempt,
             ttft_ms: ms(self.ttft.unwrap_or_else(|| self.attempted.elapsed())),
             duration_ms: ms(self.asked.elapsed()),

@@ -14,8 +14,8 @@ pub struct Echo;
 
 impl Model for Echo {
     fn ask(&self, prompt: Prompt) -> BoxStream<'static, Result<Piece, ModelError>> {
-        let input = prompt.system.as_deref().map_or(0, words)
-            + prompt.messages.iter().map(|it| words(&it.said())).sum::<u64>();
+        // What it is told to be does not change what it says: it does not read the system text.
+        let input = prompt.messages.iter().map(|it| words(&it.said())).sum::<u64>();
         let said = prompt.messages.into_iter().rev().find(|it| it.role == Speaker::User);
         let text = said.map(|it| it.said()).unwrap_or_default();
         let finish = Finish {
@@ -92,7 +92,7 @@ mod tests {
             });
             assert_eq!(parts.collect::<String>(), text);
             assert_eq!(finish.output_tokens, words(text));
-            assert_eq!(finish.input_tokens, 4 + words(text));
+            assert_eq!(finish.input_tokens, 2 + words(text));
         }
         assert_eq!(echoed("one two  three").len(), 4);
     }

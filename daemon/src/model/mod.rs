@@ -21,6 +21,7 @@ mod reader;
 mod responses;
 mod retry;
 mod settings;
+mod size;
 mod sse;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sess_protocol::money::Money;
+use sess_protocol::things::PromptSize;
 
 /// Why a call failed: the closed list of the protocol's `model` errors.
 pub use sess_protocol::things::ModelReason as Reason;
@@ -155,6 +157,8 @@ pub struct Finish {
     pub endpoint: Option<String>,
     /// What it cost, where that is known.
     pub cost: Option<Money>,
+    /// How its window was spent, where there is one.
+    pub prompt: Option<PromptSize>,
 }
 
 /// A call that failed for good.

@@ -132,7 +132,10 @@ impl Prices {
     /// What a call of this model cost, if that is known. `today` is written as `2026-11-21`.
     pub(crate) fn cost(&self, model: &str, finish: &Finish, today: &str) -> Option<Money> {
         let own = self.own.get(model).or_else(|| self.own.get(ANY_MODEL));
-        let price = own.or_else(|| maker_price(self.maker?, model))?;
+        let price = own.or_else(|| {
+            let maker = self.maker?;
+            by_name(|it| maker.get(it), model)
+        })?;
         price.of(finish, today)
     }
 }
@@ -146,12 +149,12 @@ pub(crate) fn parse(prices: &Map<String, Value>) -> Result<BTreeMap<String, Pric
     prices.iter().map(read).collect()
 }
 
-/// A maker's model by its name, with or without the date of a version behind it.
-fn maker_price<'a>(table: &'a BTreeMap<String, Price>, model: &str) -> Option<&'a Price> {
+/// What a maker's table says of a model by its name, with or without the date of a version behind it.
+pub(super) fn by_name<'a, T>(table: impl Fn(&str) -> Option<&'a T>, model: &str) -> Option<&'a T> {
     let mut name = model.strip_prefix("models/").unwrap_or(model);
     loop {
-        if let Some(price) = table.get(name) {
-            return Some(price);
+        if let Some(found) = table(name) {
+            return Some(found);
         }
         let (rest, last) = name.rsplit_once('-')?;
         let dated =

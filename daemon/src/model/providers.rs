@@ -16,6 +16,7 @@ use super::http::Site;
 use super::oauth::Tokens;
 use super::prices::Prices;
 use super::retry::Policy;
+use super::size::Windows;
 use super::{Model, Reason};
 
 pub use super::settings::{Kind, Provider, Timeouts, Wrong, parse};
@@ -204,7 +205,8 @@ impl Providers {
             site = site.with_token(Arc::clone(tokens), name);
         }
         let prices = Arc::new(Prices::new(provider));
-        Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices })
+        let windows = Windows::new(provider);
+        Ok(Remote { site: Arc::new(site), policy: Policy::default(), prices, windows })
     }
 
     fn key(&self, provider: &Provider, dialect: Dialect) -> Result<Option<String>, Why> {
@@ -344,9 +346,11 @@ fn plain(kind: Kind) -> Provider {
         models: Vec::new(),
         timeouts: Timeouts::default(),
         prices: serde_json::Map::new(),
+        windows: BTreeMap::new(),
     }
 }
 
+/// A variable's value; one that is set to nothing counts as not set.
 fn variable(environment: &Environment, name: &str) -> Option<String> {
     environment(name).map(|it| it.trim().to_owned()).filter(|it| !it.is_empty())
 }

@@ -14,6 +14,9 @@ pub(crate) const NAME_BYTES_MAX: usize = 64;
 /// The longest deadline that can be set: a day.
 pub(crate) const DEADLINE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
+/// The largest window that can be set.
+const WINDOW_TOKENS_MAX: u64 = 1_000_000_000;
+
 /// One provider of the document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -41,6 +44,9 @@ pub struct Provider {
     /// What its models cost: kept for the pricing, which alone knows its members.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub prices: Map<String, Value>,
+    /// How many tokens its models can read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub windows: BTreeMap<String, u64>,
 }
 
 /// The protocol that a provider speaks.
@@ -122,6 +128,11 @@ fn check(name: &str, provider: &Provider) -> Result<(), String> {
         return Err("`models` holds an empty name".to_owned());
     }
     super::prices::parse(&provider.prices)?;
+    if let Some((model, tokens)) =
+        provider.windows.iter().find(|it| !(1..=WINDOW_TOKENS_MAX).contains(it.1))
+    {
+        return Err(format!("`windows` of `{model}`: {tokens} is not in 1 to {WINDOW_TOKENS_MAX}"));
+    }
     let Timeouts { connect_ms, first_byte_ms, idle_ms, total_ms } = provider.timeouts;
     for deadline_ms in [connect_ms, first_byte_ms, idle_ms, total_ms].into_iter().flatten() {
         if deadline_ms == 0 || deadline_ms > DEADLINE_MS_MAX {

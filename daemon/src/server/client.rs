@@ -88,6 +88,11 @@ impl Client {
         lock(&self.told).workspace.clone()
     }
 
+    /// Has another workspace from here on.
+    pub fn goes_to(&self, workspace: String) {
+        lock(&self.told).workspace = Some(workspace);
+    }
+
     /// Who asks, and what holds for it.
     #[must_use]
     pub fn origin(&self, common: Common) -> Origin {

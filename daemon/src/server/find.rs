@@ -1,6 +1,6 @@
 //! Finding what a client names: ids, prefixes of ids, titles, workspaces.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::id::{
@@ -164,8 +164,27 @@ fn words(path: &Path) -> Option<String> {
     text.map(|it| it.trim_end().to_owned())
 }
 
-/// The path of a workspace that may be named; a folder that is gone is looked for as it is written.
-pub(super) async fn workspace_path(path: Option<String>) -> Option<String> {
-    let path = path?;
-    Some(workspace(&path).await.map(|it| it.path).unwrap_or(path))
+/// The path of a workspace that may be named, by any spelling of it. A folder that is gone has one, too:
+/// what was said in it is still there.
+///
+/// # Errors
+/// A path that is not absolute says nothing to a daemon.
+pub(super) async fn workspace_path(path: Option<String>) -> Result<Option<String>, Error> {
+    let Some(path) = path else { return Ok(None) };
+    if !path.starts_with('/') {
+        let message = format!("the workspace `{path}` cannot be used: it is not absolute");
+        return Err(Error::invalid("workspace", message));
+    }
+    let given = path.clone();
+    let real = tokio::task::spawn_blocking(move || real_path(given.as_ref())).await;
+    Ok(Some(real.unwrap_or_default().unwrap_or(path)))
+}
+
+/// A path without links, doubled slashes and dots, as far as its folders are there.
+fn real_path(path: &Path) -> Option<String> {
+    let path: PathBuf = path.components().collect();
+    let (there, real) = path.ancestors().find_map(|it| Some((it, it.canonicalize().ok()?)))?;
+    let gone = path.strip_prefix(there).ok()?;
+    let whole: PathBuf = real.components().chain(gone.components()).collect();
+    whole.into_os_string().into_string().ok()
 }

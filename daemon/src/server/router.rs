@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::follow::FollowAsk;
 use super::handlers::{
-    blob, chat, cleanup, daemon, event, exchange, import, message, model, session, state, task,
-    turn,
+    agent, blob, chat, cleanup, daemon, event, exchange, import, message, model, scope, session,
+    state, task, turn,
 };
 use super::params::{Common, decode};
 use crate::documents::Documents;
@@ -202,6 +202,8 @@ impl Router {
             StateLoad => state::load;
             StateSave => state::save;
             StateFollow => state::follow;
+            ScopeSwitch => scope::switch, await;
+            AgentList => agent::list;
             ModelList => model::list;
             ModelCheck => model::check;
             BlobGet => blob::get;

@@ -3,7 +3,7 @@
 use sess_protocol::event::{TaskCancelled, TaskCompleted, TaskFailed, TaskInterrupted};
 use sess_protocol::id::{MessageId, TaskId, ThreadId};
 use sess_protocol::things::{
-    Block, By, Message, MessageKind, MessagePatch, MessageStatus, Role, SessionPatch,
+    Block, By, Message, MessageKind, MessagePatch, MessageStatus, PromptSize, Role, SessionPatch,
     SessionStatus, Task, TaskError, TaskPatch, TaskReason, TaskStatus, ThreadPatch, Usage,
 };
 
@@ -34,6 +34,8 @@ pub struct Answer {
     pub usage: Usage,
     /// Whether a model was asked at all.
     pub asked: bool,
+    /// How the window of the call was spent.
+    pub prompt: Option<PromptSize>,
     /// Which attempt.
     pub attempt: Option<u32>,
     /// From asking to the first piece.
@@ -161,6 +163,7 @@ impl Change {
         message.content = answer.content;
         message.model = Some(task.model.clone());
         message.usage = Some(answer.usage);
+        message.prompt = answer.prompt;
         message.attempt = answer.attempt;
         message.ttft_ms = answer.ttft_ms;
         message.duration_ms = answer.duration_ms;

@@ -15,6 +15,7 @@ use super::members::Birth;
 use super::queue::{Accepted, Ask, no_task};
 use super::state::Expected;
 use super::steering::fits;
+use crate::agents;
 use sess_protocol::id::{CheckpointId, ThreadId};
 use sess_protocol::methods::SessionCreateParams;
 
@@ -143,7 +144,13 @@ impl Actor {
         ask: SendAsk,
         origin: &Origin,
     ) -> Result<(String, Option<TaskId>), Error> {
-        let steers = ask.params.if_busy == Some(IfBusy::Steer);
+        let born_in = ask.birth.as_ref().and_then(|it| it.workspace.clone());
+        let settings = match born_in {
+            Some(workspace) => self.shared.settings(Some(&workspace.path)).await,
+            None => self.shared.settings(self.workspace()).await,
+        };
+        let if_busy = ask.params.if_busy.unwrap_or_else(|| settings.if_busy());
+        let steers = if_busy == IfBusy::Steer;
         if let Some(task) = self.state.running().filter(|_| steers) {
             return Ok((self.steer(task, ask, origin).await?, None));
         }
@@ -157,7 +164,12 @@ impl Actor {
         if change.state.head(&thread).is_none() {
             return Err(Error::not_found("thread", &thread.0));
         }
-        let model = params.model.unwrap_or_else(|| change.state.text("model").to_owned());
+        let named = match &params.agent {
+            Some(name) => agents::find(&settings, name)?.model,
+            None => None,
+        };
+        let own = || change.state.text("model").to_owned();
+        let model = params.model.or(named).unwrap_or_else(own);
         self.shared.model(&model)?;
         let (content, blobs) = content_of(&self.shared, &model, params.content).await?;
         let ask = Ask {
@@ -167,7 +179,7 @@ impl Actor {
             thread: thread.clone(),
             model,
             agent: params.agent,
-            if_busy: params.if_busy.unwrap_or_default(),
+            if_busy,
             by: origin.by.clone(),
         };
         let slot = self.shared.slots.try_take();
@@ -195,6 +207,12 @@ impl Actor {
             _ => None,
         };
         Ok((answer, interrupts))
+    }
+
+    /// The path of the session's workspace.
+    pub(super) fn workspace(&self) -> Option<&str> {
+        let workspace = self.state.view().session().get("workspace");
+        workspace.and_then(|it| it.get("path")).and_then(Value::as_str)
     }
 
     /// Says something to the task at work.

@@ -25,6 +25,12 @@ pub struct Birth {
     pub id: SessionId,
     /// Its model.
     pub model: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// What it belongs to.
+    pub scope: Scope,
+    /// Who answers in it.
+    pub agent: String,
     /// Its workspace.
     pub workspace: Option<Workspace>,
 }
@@ -70,12 +76,9 @@ impl Change {
         session.title = Some(params.title.unwrap_or_default());
         session.status = Some(SessionStatus::Active);
         session.model = Some(birth.model);
-        session.mode = Some(params.mode.unwrap_or(Mode::Ask));
-        session.scope = Some(params.scope.unwrap_or(match birth.workspace {
-            Some(_) => Scope::Project,
-            None => Scope::Global,
-        }));
-        session.agent = Some(params.agent.unwrap_or_else(|| "general".to_owned()));
+        session.mode = Some(birth.mode);
+        session.scope = Some(birth.scope);
+        session.agent = Some(birth.agent);
         session.thread = Some(ThreadId::main());
         session.created_at = Some(now);
         session.active_at = Some(now);

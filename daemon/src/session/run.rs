@@ -109,12 +109,13 @@ impl Actor {
         let session = self.state.id;
         let job = match self.shared.model(&whole.model) {
             Ok((model, name)) => {
+                let agent = whole.agent.unwrap_or_else(|| self.state.text("agent").to_owned());
+                let workspace = self.workspace().map(str::to_owned);
                 let system = Some(self.state.text("system").to_owned());
                 // Not the thread's newest message: others may have spoken since a task was put back.
                 let head = whole.head.unwrap_or(whole.request.message);
                 let context = self.context.take();
-                let system = system.filter(|it| !it.is_empty());
-                let job = Job { model, name, system, session, head, context };
+                let job = Job { model, name, agent, workspace, system, session, head, context };
                 self.shared.tracker.spawn(run(std::sync::Arc::clone(&self.shared), job, sender))
             }
             Err(error) => {
@@ -282,6 +283,7 @@ fn answer_of(writing: &Writing, finish: Option<&Finish>) -> (Answer, Vec<NewBlob
     if let Some(finish) = finish {
         answer.asked = true;
         answer.usage = usage_of(finish);
+        answer.prompt = finish.prompt.clone();
         answer.attempt = Some(finish.attempt);
         answer.ttft_ms = Some(finish.ttft_ms);
         answer.duration_ms = Some(finish.duration_ms);

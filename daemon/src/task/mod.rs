@@ -9,6 +9,7 @@ use sess_protocol::id::MessageId;
 use sess_protocol::things::{ModelReason, TaskError, TaskReason};
 use tokio::sync::mpsc;
 
+use crate::agents;
 use crate::model::{Finish, Model, ModelError, Piece, Prompt, PromptMessage};
 use crate::shared::Shared;
 
@@ -37,7 +38,11 @@ pub struct Job {
     pub model: Arc<dyn Model>,
     /// The provider's own name of it.
     pub name: String,
-    /// The system prompt.
+    /// Who answers.
+    pub agent: String,
+    /// The path of the session's workspace.
+    pub workspace: Option<String>,
+    /// The session's own system prompt.
     pub system: Option<String>,
     /// The session.
     pub session: sess_protocol::id::SessionId,
@@ -62,7 +67,10 @@ pub async fn run(shared: Arc<Shared>, job: Job, steps: mpsc::Sender<Step>) {
     if steps.send(Step::Context(context)).await.is_err() {
         return;
     }
-    let prompt = Prompt { model: job.name, system: job.system, messages };
+    // What the settings say of the agent holds from the next task on, so it is asked for here.
+    let settings = shared.settings(job.workspace.as_deref()).await;
+    let system = agents::system(&settings, &job.agent, job.system);
+    let prompt = Prompt { model: job.name, system, messages };
     let mut stream = job.model.ask(prompt).ready_chunks(PIECES_MAX);
     while let Some(batch) = stream.next().await {
         let mut pieces = Vec::with_capacity(batch.len());

@@ -13,9 +13,13 @@ pub struct StateParams {
     /// One key of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The workspace whose document is meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<String>,
+    /// The workspace whose document is meant: the connection's without, the user's own with null.
+    #[serde(
+        default,
+        deserialize_with = "crate::things::given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub workspace: Option<Option<String>>,
 }
 
 /// Params of `state/set`.
@@ -30,9 +34,13 @@ pub struct StateSetParams {
     pub key: Option<String>,
     /// Its new value.
     pub value: Value,
-    /// The workspace whose document is meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<String>,
+    /// The workspace whose document is meant: the connection's without, the user's own with null.
+    #[serde(
+        default,
+        deserialize_with = "crate::things::given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub workspace: Option<Option<String>>,
 }
 
 /// Names a whole document.
@@ -42,9 +50,13 @@ pub struct StateSetParams {
 pub struct StateDocumentParams {
     /// The document.
     pub document: String,
-    /// The workspace whose document is meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<String>,
+    /// The workspace whose document is meant: the connection's without, the user's own with null.
+    #[serde(
+        default,
+        deserialize_with = "crate::things::given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub workspace: Option<Option<String>>,
 }
 
 /// Params of `state/all`.
@@ -55,9 +67,13 @@ pub struct StateAllParams {
     /// Only this document.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
-    /// The workspace whose documents are meant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workspace: Option<String>,
+    /// The workspace whose documents are meant: the connection's without, the user's own with null.
+    #[serde(
+        default,
+        deserialize_with = "crate::things::given",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub workspace: Option<Option<String>>,
 }
 
 /// The value of a document or of one key of it; null where there is none.
@@ -74,7 +90,8 @@ pub struct StateValue {
 pub struct StateAllResult {
     /// The documents by name.
     pub documents: Map<String, Value>,
-    /// Where `settings` alone was asked for: each setting there is, with `meaning`, `default` and `type`.
+    /// Where `settings` alone was asked for: each setting there is, with `meaning`, `default`, `type`
+    /// and whether a `workspace` may have its own.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub described: Map<String, Value>,
 }

@@ -1,5 +1,6 @@
 //! The methods: params and result of each, and the table that says what else holds for it.
 
+mod agent;
 mod blob;
 mod chat;
 mod daemon;
@@ -8,6 +9,7 @@ mod event;
 mod exchange;
 mod list;
 mod model;
+mod scope;
 mod session;
 mod task;
 mod thread;
@@ -16,6 +18,7 @@ mod turn;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use agent::*;
 pub use blob::*;
 pub use chat::*;
 pub use daemon::*;
@@ -24,6 +27,7 @@ pub use event::*;
 pub use exchange::*;
 pub use list::*;
 pub use model::*;
+pub use scope::*;
 pub use session::*;
 pub use task::*;
 pub use thread::*;
@@ -208,6 +212,10 @@ methods! {
     StateSave "state/save" StateDocumentParams => Empty, Change;
     /// Tells all changes of a document.
     StateFollow "state/follow" StateDocumentParams => StateValue, Read;
+    /// Goes from one workspace to another.
+    ScopeSwitch "scope/switch" ScopeSwitchParams => ScopeSwitchResult, Read;
+    /// Lists who can answer.
+    AgentList "agent/list" AgentListParams => AgentListResult, Read;
     /// Lists the models that can be named.
     ModelList "model/list" ListParams => ModelListResult, Read;
     /// Asks a model's provider, at no cost, whether it would answer.

@@ -83,22 +83,33 @@ words! {
     }
 }
 
-/// How the window of a model call was spent, in tokens.
+/// How the window of a model call was spent, in tokens. What is nothing is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PromptSize {
-    /// The window.
-    pub budget: u64,
-    /// All of what follows.
+    /// The window, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<u64>,
+    /// All of what follows: what the provider counted, else a guess.
     pub used: u64,
     /// The system prompt.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub system: u64,
     /// Descriptions of tools.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub tools: u64,
     /// Skills.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub skills: u64,
     /// Memory.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub memory: u64,
     /// Messages.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub messages: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_zero(tokens: &u64) -> bool {
+    *tokens == 0
 }

@@ -66,7 +66,8 @@ impl World {
             "initialize" => json!({"protocol": 1, "client": {"name": "example"}}),
             "daemon/shutdown" => json!({"drain": false}),
             "daemon/status" | "daemon/reload" | "daemon/restart" | "daemon/backup"
-            | "daemon/follow" | "session/list" | "session/active" | "state/all" | "model/list" => {
+            | "daemon/follow" | "session/list" | "session/active" | "state/all" | "agent/list"
+            | "model/list" => {
                 json!({})
             }
             "session/create" => json!({"title": "an example"}),
@@ -78,6 +79,7 @@ impl World {
                 json!({"session": session})
             }
             "chat/send" => json!({"session": session, "content": "an example"}),
+            "scope/switch" => json!({"workspace": "/"}),
             "model/check" => json!({"model": "echo/echo"}),
             "task/get" | "task/cancel" => json!({"task": self.queued}),
             "task/wait" => json!({"task": self.queued, "timeout_ms": 1}),

@@ -1,11 +1,12 @@
 //! The verbs that can be typed in a conversation, each with a slash before it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use sess_protocol::error::Kind;
 use sess_protocol::methods::{
-    IfBusy, ListParams, ModelList, SessionUpdate, SessionUpdateParams, TaskList, TaskListParams,
+    IfBusy, ListParams, ModelList, ScopeSwitch, SessionUpdate, SessionUpdateParams, TaskList,
+    TaskListParams,
 };
 use sess_protocol::things::{Block, TaskStatus};
 
@@ -14,7 +15,7 @@ use crate::cli::ask::members;
 use crate::cli::attachments::in_home;
 use crate::cli::output::{Output, Stop};
 use crate::cli::transcript::short;
-use crate::cli::{reports, sessions};
+use crate::cli::{reports, scope, sessions};
 
 /// Sessions that `/ls` shows.
 const LIST_MAX: u32 = 20;
@@ -40,6 +41,7 @@ pub(super) const COMMANDS: &[Command] = &[
     command("new", "", "begin a new session with the next text"),
     command("ls", "", "list the sessions, latest first"),
     command("resume", "[SESSION]", "go on in another session, else in the latest here"),
+    command("scope", "DIR", "go to another folder, and on in its session"),
     command("show", "[N]", "show the newest messages of this session"),
     command("model", "[NAME]", "ask another model from now on; without a name list them"),
     command("rename", "TITLE", "give this session another title"),
@@ -81,6 +83,10 @@ impl Talk {
             ("ls", _) => sessions::list(output, LIST_MAX, None).await?,
             ("resume", "") => self.resume(output, None).await?,
             ("resume", session) => self.resume(output, Some(session.to_owned())).await?,
+            ("scope", folder) => {
+                let folder = in_home(needed(folder, "/scope DIR")?);
+                self.go_to(output, &folder).await?;
+            }
             ("show", count) => {
                 let count = count.parse().unwrap_or(SHOW_MAX);
                 sessions::show(output, self.here()?, count).await?;
@@ -135,6 +141,20 @@ impl Talk {
         }
         self.model = Some(model.to_owned());
         output.note(&format!("from now on `{model}` is asked"))
+    }
+
+    /// Goes on in the session of another folder; without one the next text begins it.
+    async fn go_to(&mut self, output: &mut Output, folder: &Path) -> Result<(), Stop> {
+        let params = scope::params(folder)?;
+        let done = self.caller.call::<ScopeSwitch>(&params).await?;
+        // What is named from here on, files too, is meant there; also for the next connection.
+        std::env::set_current_dir(&params.workspace)?;
+        self.caller.set_workspace(params.workspace);
+        scope::say(output, &done)?;
+        match done.loaded {
+            Some(session) => self.follow(output, &session.id.to_string()).await,
+            None => self.leave_session(output),
+        }
     }
 
     async fn queue(&mut self, output: &mut Output) -> Result<(), Stop> {

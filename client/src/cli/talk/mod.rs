@@ -59,6 +59,8 @@ struct Talk {
     screen: Option<Screen>,
     /// The model that was named here.
     model: Option<String>,
+    /// The agent that was named here.
+    agent: Option<String>,
     /// Files for the next text.
     files: Vec<PathBuf>,
     words: Arc<Mutex<Words>>,
@@ -78,6 +80,7 @@ pub(crate) async fn run(output: &mut Output, arguments: ChatArguments) -> Result
         caller: Caller::new(super::dial_here()?),
         screen: None,
         model: arguments.model,
+        agent: arguments.agent,
         files: arguments.attach,
         words,
         others: String::new(),
@@ -270,7 +273,9 @@ impl Talk {
         let content = attachments::content(output, &mut self.caller, text, &files).await?;
         let session = match (self.session(), &self.model) {
             (Some(session), _) => Some(session),
-            (None, Some(_)) => Some(chat::create(&mut self.caller, &self.model).await?),
+            (None, Some(_)) => {
+                Some(chat::create(&mut self.caller, &self.model, &self.agent).await?)
+            }
             (None, None) => None,
         };
         let params = ChatSendParams {
@@ -278,7 +283,7 @@ impl Talk {
             content,
             thread: None,
             model: None,
-            agent: None,
+            agent: self.agent.clone(),
             if_busy,
             budget: None,
             schema: None,

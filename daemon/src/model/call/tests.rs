@@ -129,7 +129,7 @@ fn model(base_url: &str, deadlines: Deadlines) -> Remote {
         Site::new(provider, Dialect::Completions, base_url, Some("sk-secret-key")).unwrap();
     site.deadlines = deadlines;
     let policy = Policy { pause: Duration::from_millis(2), ..Policy::default() };
-    Remote { site: Arc::new(site), policy, prices: Arc::default() }
+    Remote { site: Arc::new(site), policy, prices: Arc::default(), windows: Windows::default() }
 }
 
 fn prompt() -> Prompt {

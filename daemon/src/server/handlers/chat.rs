@@ -1,14 +1,14 @@
 //! `chat/*`: requests to a session's model.
 
-use sess_protocol::id::{MessageId, SessionId, TaskId};
+use sess_protocol::id::{MessageId, TaskId};
 use sess_protocol::methods as m;
 
+use super::super::birth::birth;
 use super::super::find;
 use super::super::router::{Call, Routed, Work, later};
 use super::session::put;
 use crate::session::command::{Intent, SendAsk};
 use crate::session::intent;
-use crate::session::members::Birth;
 
 pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
     let shared = call.shared();
@@ -21,16 +21,16 @@ pub(in crate::server) async fn send(call: Call<'_, m::ChatSend>) -> Routed {
         {
             return outcome.map(Work::Done);
         }
-        // Whoever names a model with the first request means it for the session.
-        let model = params.model.clone().unwrap_or_else(|| shared.default_model());
-        shared.model(&model)?;
-        let workspace = match call.client.workspace() {
-            Some(path) => Some(find::workspace(&path).await?),
-            None => None,
+        // Whoever names a model or an agent with the first request means it for the session.
+        let asked = m::SessionCreateParams {
+            model: params.model.clone(),
+            agent: params.agent.clone(),
+            ..Default::default()
         };
-        let id = SessionId(shared.world.random());
-        let birth = Some(Birth { id, model, workspace });
-        let ask = Intent::Send(Box::new(SendAsk { birth, params, task, message }));
+        let birth = birth(&shared, call.client, &asked).await?;
+        let id = birth.id;
+        let ask = SendAsk { birth: Some(birth), params, task, message };
+        let ask = Intent::Send(Box::new(ask));
         let handle = shared.sessions.begin_new(&shared, id);
         let (command, answer) = intent(ask, origin);
         handle.send(command).await.map_err(|_| shared.going_down())?;

@@ -36,6 +36,9 @@ pub(in crate::server) fn initialize(call: Call<'_, m::Initialize>) -> Routed {
         let message = format!("`client.name` has 1 to {CLIENT_NAME_BYTES_MAX} bytes");
         return Err(Error::invalid("client", message));
     }
+    if params.workspace.as_ref().is_some_and(|it| !it.starts_with('/')) {
+        return Err(Error::invalid("workspace", "a workspace is named by an absolute path"));
+    }
     let was_observer = call.client.is_observer();
     if was_observer && params.role == Some(Role::Driver) {
         let message = "an observer stays one as long as its connection lasts";

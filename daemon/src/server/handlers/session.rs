@@ -13,13 +13,14 @@ use sess_protocol::things::Lock;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
+use super::super::birth::birth;
 use super::super::find;
 use super::super::follow::{FollowAsk, place_of};
 use super::super::params::{bad_cursor, plain_limit};
 use super::super::router::{Call, Routed, Work, json_of, later};
 use super::super::views::{view_of, whole_view};
 use crate::session::command::{Intent, Origin, Outcome};
-use crate::session::members::{Birth, check_sizes, locked};
+use crate::session::members::{check_sizes, locked};
 use crate::session::{Later, intent};
 use crate::shared::Shared;
 use crate::store::{SessionFilter, UsageFilter};
@@ -58,14 +59,8 @@ pub(in crate::server) async fn create(call: Call<'_, m::SessionCreate>) -> Route
     {
         return outcome.map(Work::Done);
     }
-    let model = params.model.clone().unwrap_or_else(|| shared.default_model());
-    shared.model(&model)?;
-    let workspace = match params.workspace.clone().or_else(|| call.client.workspace()) {
-        Some(path) => Some(find::workspace(&path).await?),
-        None => None,
-    };
-    let id = SessionId(shared.world.random());
-    let birth = Birth { id, model, workspace };
+    let birth = birth(&shared, call.client, &params).await?;
+    let id = birth.id;
     if params.ephemeral == Some(true) {
         call.client.holds(id);
     }
@@ -170,7 +165,7 @@ pub(in crate::server) fn list(call: Call<'_, m::SessionList>) -> Routed {
         let shows_empty = params.empty.unwrap_or(false);
         let filter = SessionFilter {
             status: params.status,
-            workspace: find::workspace_path(params.workspace).await,
+            workspace: find::workspace_path(params.workspace).await?,
             scope: params.scope,
             agent: params.agent,
             tag: params.tag,
@@ -283,7 +278,7 @@ async fn latest(
     params: &m::SessionResumeParams,
     own_workspace: Option<String>,
 ) -> Result<SessionId, Error> {
-    let workspace = find::workspace_path(params.workspace.clone().or(own_workspace)).await;
+    let workspace = find::workspace_path(params.workspace.clone().or(own_workspace)).await?;
     let fits_all = params.scope.is_none() && params.agent.is_none();
     if fits_all {
         let active = shared.store.active(workspace.as_deref()).await;
@@ -310,7 +305,7 @@ async fn latest(
 pub(in crate::server) fn active(call: Call<'_, m::SessionActive>) -> Routed {
     let shared = call.shared();
     let workspace = call.params.workspace.or_else(|| call.client.workspace());
-    later(async move { active_json(&shared, find::workspace_path(workspace).await).await })
+    later(async move { active_json(&shared, find::workspace_path(workspace).await?).await })
 }
 
 async fn active_json(shared: &Arc<Shared>, workspace: Option<String>) -> Outcome {
@@ -331,7 +326,7 @@ pub(in crate::server) async fn activate(call: Call<'_, m::SessionActivate>) -> R
         None => {
             let workspace = call.params.workspace.or_else(|| call.client.workspace());
             later(async move {
-                let workspace = find::workspace_path(workspace).await;
+                let workspace = find::workspace_path(workspace).await?;
                 let fact = SessionCleared { workspace };
                 shared.append_global(fact.into(), origin).await
             })
