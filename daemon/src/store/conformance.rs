@@ -95,6 +95,8 @@ macro_rules! suite {
         $crate::store::conformance::suite!(@import $factory:
             an_import_is_stored_with_its_key
             an_import_is_made_once
+            of_two_imports_at_once_one_is_stored
+            an_import_with_a_gap_leaves_nothing
             an_import_that_breaks_off_leaves_nothing
         );
     };

@@ -74,6 +74,36 @@ pub(crate) async fn an_import_is_made_once(store: Arc<dyn Store>) {
     assert_eq!(store.key("other", log.at).await, Ok(None));
 }
 
+/// Of two at once the one that is first is stored, and the other finds it there.
+pub(crate) async fn of_two_imports_at_once_one_is_stored(store: Arc<dyn Store>) {
+    let (log, source) = elsewhere(false).await;
+    let (one, two) = tokio::join!(
+        store.import(log.session, source.clone(), decided(&log, "k")),
+        store.import(log.session, source.clone(), decided(&log, "other")),
+    );
+    let refused = Err(StoreError::NotNext);
+    assert!([(Ok(()), refused.clone()), (refused, Ok(()))].contains(&(one.clone(), two)));
+    let first = store.key("k", log.at).await.expect("reads");
+    assert_eq!(first.is_some(), one.is_ok());
+    let loaded = store.load(log.session).await.expect("loads").expect("is there");
+    assert_eq!((loaded.hash, loaded.view.session()), (log.hash, log.view().session()));
+}
+
+/// Commits that are not a session from its beginning leave nothing.
+pub(crate) async fn an_import_with_a_gap_leaves_nothing(store: Arc<dyn Store>) {
+    let (log, whole) = elsewhere(false).await;
+    for gap in [0, 10] {
+        let mut commits = whole.commits.clone();
+        commits.remove(gap);
+        let source = Arc::new(Source { blob: whole.blob.clone(), commits, breaks: false });
+        let done = store.import(log.session, source, decided(&log, "k")).await;
+        assert_eq!(done, Err(StoreError::NotNext));
+        assert!(store.load(log.session).await.expect("loads").is_none());
+        assert_eq!(store.key("k", log.at).await, Ok(None));
+        assert_eq!(store.blob(whole.blob.hash, 0, 1).await, Ok(None));
+    }
+}
+
 /// A source that breaks off leaves neither session, nor key, nor blob.
 pub(crate) async fn an_import_that_breaks_off_leaves_nothing(store: Arc<dyn Store>) {
     let (log, source) = elsewhere(true).await;

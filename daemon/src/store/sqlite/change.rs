@@ -6,13 +6,11 @@ use sess_protocol::id::SessionId;
 use sess_protocol::time::Timestamp;
 use sess_protocol::view::Members;
 
+use super::importing::SEEN_BLOB;
 use super::projection::Fold;
-use super::rows::{Sum, Trouble};
+use super::rows::{Numbered, Sum, Trouble};
 use super::{log, sessions, things};
-use crate::store::{
-    Commit, Hash, ImportSource, Imported, KEY_MS, KeptKey, KeyRecord, NewBlob, PartialPiece,
-    StoreError,
-};
+use crate::store::{Commit, Hash, KEY_MS, KeptKey, KeyRecord, NewBlob, PartialPiece, StoreError};
 
 /// What the text of every name of a blob begins with.
 const BLOB_PREFIX: &str = "sha256:";
@@ -27,34 +25,19 @@ pub(super) fn store(conn: &Connection, commit: &Commit) -> Result<(), Trouble> {
     }
     let old = sessions::find(conn, commit.session)?;
     let (seq, head) = old.as_ref().map_or((0, Hash::default()), |it| (it.seq, it.head));
-    let follows = commit.first() == seq + 1
-        && commit.before == head
-        && commit.hash == Hash::chained(head, commit.body.as_bytes())
-        && commit.events.iter().zip(commit.first()..).all(|(event, seq)| event.seq == seq);
-    if !follows {
+    let is_whole = || commit.hash == Hash::chained(head, commit.body.as_bytes());
+    if !follows(commit, (seq, head)) || !is_whole() {
         return Err(Trouble::Refused(StoreError::NotNext));
     }
     let (session, members) = match &old {
         Some(old) => (old.session, old.members()?),
         None => (sessions::insert(conn, commit.session)?, Members::new()),
     };
-    let place = (commit.first(), commit.last());
-    log::append(conn, session, place, (commit.hash, &commit.body))?;
     for key in &commit.keys {
         add_key(conn, session.no, key, now)?;
     }
-    for blob in &commit.blobs {
-        add_blob(conn, blob)?;
-    }
-    if commit.body.contains(BLOB_PREFIX) {
-        for event in &commit.events {
-            event.data.values().try_for_each(|it| refer(conn, session.no, it))?;
-        }
-    }
     let mut fold = Fold::of(conn, session, members);
-    for event in &commit.events {
-        fold.apply(event)?;
-    }
+    take_in(conn, session, commit, &mut fold)?;
     fold.finish((commit.last(), commit.hash), old.as_ref())?;
     if let Some(gone) = commit.deletes {
         delete(conn, gone)?;
@@ -62,42 +45,35 @@ pub(super) fn store(conn: &Connection, commit: &Commit) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Stores a session that comes from elsewhere.
-pub(super) fn import(
+/// Whether a commit goes on behind the event and the hash that a session ends with.
+pub(super) fn follows(commit: &Commit, (seq, head): (u64, Hash)) -> bool {
+    commit.first() == seq + 1
+        && commit.before == head
+        && commit.events.iter().zip(commit.first()..).all(|(event, seq)| event.seq == seq)
+}
+
+/// Adds a commit that follows to its session: all but the session's own row.
+pub(super) fn take_in(
     conn: &Connection,
-    session: SessionId,
-    source: &dyn ImportSource,
-    key: Option<&KeptKey>,
+    session: Numbered,
+    commit: &Commit,
+    fold: &mut Fold<'_>,
 ) -> Result<(), Trouble> {
-    if let Some(kept) = key {
-        free(conn, &kept.record.key, kept.at.0)?;
+    let place = (commit.first(), commit.last());
+    log::append(conn, session, place, (commit.hash, &commit.body))?;
+    for blob in &commit.blobs {
+        add_blob(conn, session.no, blob)?;
     }
-    if sessions::find(conn, session)?.is_some() {
-        return Err(Trouble::Refused(StoreError::NotNext));
+    if commit.body.contains(BLOB_PREFIX) {
+        for event in &commit.events {
+            event.data.values().try_for_each(|it| refer(conn, session.no, it))?;
+        }
     }
-    let mut trouble = None;
-    let read = source.read(&mut |part| {
-        let stored = match part {
-            Imported::Blob(blob) => add_blob(conn, &blob),
-            Imported::Commit(commit) => store(conn, &commit),
-        };
-        stored.map_err(|err| {
-            trouble = Some(err);
-            StoreError::NotNext
-        })
-    });
-    match (read, trouble) {
-        (_, Some(trouble)) => return Err(trouble),
-        (read, None) => read.map_err(Trouble::Refused)?,
-    }
-    match key {
-        Some(kept) => keep_key(conn, session, kept),
-        None => Ok(()),
-    }
+    commit.events.iter().try_for_each(|it| fold.apply(it))
 }
 
 /// Makes sure that a key is not taken. One whose answer is no longer kept is free again.
-fn free(conn: &Connection, key: &str, now: i64) -> Result<(), Trouble> {
+pub(super) fn free(conn: &Connection, key: &str, now: i64) -> Result<(), Trouble> {
     let at: Option<i64> = conn
         .prepare_cached("SELECT at FROM keys WHERE key = ?")?
         .query_row([key], |row| row.get(0))
@@ -160,13 +136,19 @@ pub(super) fn drop_old_keys(conn: &Connection, now: i64) -> rusqlite::Result<usi
     conn.execute("DELETE FROM keys WHERE at <= ?", [now - KEY_MS])
 }
 
-fn add_blob(conn: &Connection, blob: &NewBlob) -> Result<(), Trouble> {
+/// Stores the bytes of a blob for a session: they stay as long as one is there for which they came or
+/// which names them.
+pub(super) fn add_blob(conn: &Connection, no: i64, blob: &NewBlob) -> Result<(), Trouble> {
     if Hash::of(&blob.bytes) != blob.hash {
         let text = format!("the bytes of blob `{BLOB_PREFIX}{}` are others", blob.hash);
         return Err(Trouble::Refused(StoreError::Unavailable(text)));
     }
     conn.prepare_cached("INSERT OR IGNORE INTO blobs(hash, data) VALUES(?, ?)")?
         .execute(params![blob.hash.0, blob.bytes])?;
+    conn.prepare_cached(
+        "INSERT OR IGNORE INTO blob_refs(session, blob) SELECT ?, id FROM blobs WHERE hash = ?",
+    )?
+    .execute(params![no, blob.hash.0])?;
     Ok(())
 }
 
@@ -175,10 +157,11 @@ fn refer(conn: &Connection, no: i64, value: &Value) -> Result<(), Trouble> {
     match value {
         Value::String(text) => {
             if let Some(hash) = text.strip_prefix(BLOB_PREFIX).and_then(Hash::from_hex) {
-                conn.prepare_cached(
+                // One that another session on its way brings would stay when that one does not come.
+                conn.prepare_cached(&format!(
                     "INSERT OR IGNORE INTO blob_refs(session, blob) \
-                     SELECT ?, id FROM blobs WHERE hash = ?",
-                )?
+                     SELECT ?, b.id FROM blobs b WHERE b.hash = ? AND {SEEN_BLOB}"
+                ))?
                 .execute(params![no, hash.0])?;
             }
             Ok(())
@@ -189,6 +172,15 @@ fn refer(conn: &Connection, no: i64, value: &Value) -> Result<(), Trouble> {
     }
 }
 
+/// Removes a blob that no session names.
+pub(super) fn drop_unnamed(conn: &Connection, blob: i64) -> Result<(), Trouble> {
+    conn.prepare_cached(
+        "DELETE FROM blobs WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM blob_refs WHERE blob = ?1)",
+    )?
+    .execute([blob])?;
+    Ok(())
+}
+
 /// Removes all that belongs to a session, and the blobs that no other session names.
 fn delete(conn: &Connection, session: SessionId) -> Result<(), Trouble> {
     let Some(gone) = sessions::number(conn, session)? else { return Ok(()) };
@@ -196,14 +188,7 @@ fn delete(conn: &Connection, session: SessionId) -> Result<(), Trouble> {
     let blobs: Vec<i64> =
         statement.query_map([gone.no], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
     conn.execute("DELETE FROM sessions WHERE no = ?", [gone.no])?;
-    for blob in blobs {
-        conn.prepare_cached(
-            "DELETE FROM blobs WHERE id = ?1 \
-             AND NOT EXISTS (SELECT 1 FROM blob_refs WHERE blob = ?1)",
-        )?
-        .execute([blob])?;
-    }
-    Ok(())
+    blobs.into_iter().try_for_each(|it| drop_unnamed(conn, it))
 }
 
 /// The checksum of a kept piece.

@@ -19,6 +19,7 @@ use super::{
     StoredEvent, TaskFilter, UsageFilter,
 };
 use checkpoint::Keeper;
+use importing::Imports;
 use readers::Readers;
 use rows::Trouble;
 use writer::{Job, Waiting, Writer};
@@ -27,9 +28,11 @@ mod backup;
 mod change;
 mod check;
 mod checkpoint;
+mod importing;
 mod log;
 mod marker;
 mod open;
+mod pieces;
 mod projection;
 mod query_all;
 mod query_session;
@@ -62,6 +65,7 @@ pub struct SqliteStore {
     writer: Mutex<Option<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
     backing_up: tokio::sync::Mutex<()>,
+    importing: tokio::sync::Mutex<()>,
 }
 
 impl SqliteStore {
@@ -77,9 +81,12 @@ impl SqliteStore {
     fn start(dir: &Path, opened: open::Opened) -> Result<Self, OpenError> {
         let history = opened.marker.history.clone();
         let readers = Readers::start(dir)?;
-        let (jobs, queue) = sync_channel(JOBS_MAX + 1);
+        // Beside those with a place: the end of an import, and the end.
+        let (jobs, queue) = sync_channel(JOBS_MAX + 2);
         let (failing, failed) = watch::channel(None);
-        let writer = Writer::new(opened.conn, Keeper::new(dir, opened.marker), failing);
+        let imports = Imports::new(dir, importing::are_there(&opened.conn)?);
+        let keeper = Keeper::new(dir, opened.marker);
+        let writer = Writer::new(opened.conn, keeper, imports, failing);
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.run(&queue))?;
         Ok(Self {
@@ -91,6 +98,7 @@ impl SqliteStore {
             writer: Mutex::new(Some(writer)),
             failed,
             backing_up: tokio::sync::Mutex::new(()),
+            importing: tokio::sync::Mutex::new(()),
         })
     }
 
@@ -217,7 +225,7 @@ impl Store for SqliteStore {
         source: Arc<dyn ImportSource>,
         key: Option<KeptKey>,
     ) -> Answer<'_, ()> {
-        Box::pin(self.write(Job::Import(session, source, key)))
+        Box::pin(self.take_in(session, source, key))
     }
 
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>> {

@@ -13,7 +13,7 @@ use super::checkpoint::BUSY_MS;
 use super::marker::{Marker, State};
 use super::rows::Trouble;
 use super::things::{TASK_COLUMNS, TaskRow};
-use super::{schema, wal};
+use super::{importing, schema, wal};
 
 /// Bytes of a page of a new database.
 pub(super) const PAGE_BYTES: u32 = 8192;
@@ -316,6 +316,14 @@ fn synchronous(conn: &Connection) -> Result<(), String> {
     }
 }
 
+/// A connection that writes the rows of a session which is not there yet.
+pub(super) fn importing(dir: &Path) -> Result<Connection, OpenError> {
+    let conn = connect(&database_path(dir), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    writing(&conn)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+    Ok(conn)
+}
+
 /// A connection that can only read.
 pub(super) fn reading(dir: &Path) -> Result<Connection, OpenError> {
     let conn = connect(&database_path(dir), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -338,7 +346,12 @@ fn check_keyed_rows(conn: &Connection) -> Result<(), OpenError> {
             Err(trouble) => return Err(damaged(trouble)),
         }
     }
+    let some_come = importing::are_there(conn)?;
     for no in stale {
+        // What an import left is removed, not mended.
+        if some_come && importing::is_one(conn, no)? {
+            continue;
+        }
         tracing::warn!(session_number = no, "tasks damaged, made anew");
         super::projection::rebuild(conn, no).map_err(damaged)?;
     }

@@ -185,13 +185,22 @@ impl<'c> Fold<'c> {
         end: (u64, Hash),
         old: Option<&SessionRow>,
     ) -> Result<SessionRow, Trouble> {
+        let row = self.row(end, old)?;
+        sessions::write(self.conn, &row, old)?;
+        Ok(row)
+    }
+
+    /// The session's own row, which is not written yet.
+    pub(super) fn row(
+        &self,
+        end: (u64, Hash),
+        old: Option<&SessionRow>,
+    ) -> Result<SessionRow, Trouble> {
         let live = match old {
             Some(old) if !self.tasks_changed => old.unsettled && self.had_live_task()?,
             _ => things::has_live_task(self.conn, self.session.no)?,
         };
-        let row = SessionRow::of(self.session, end, &self.members, live);
-        sessions::write(self.conn, &row, old)?;
-        Ok(row)
+        Ok(SessionRow::of(self.session, end, &self.members, live))
     }
 
     fn had_live_task(&self) -> Result<bool, Trouble> {

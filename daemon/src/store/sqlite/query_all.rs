@@ -5,6 +5,7 @@ use serde_json::Value;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::view::Members;
 
+use super::importing::{SEEN, SEEN_BLOB};
 use super::projection::CLEARED;
 use super::rows::{Numbered, Trouble};
 use super::sessions::{self, COLUMNS, SessionRow};
@@ -238,8 +239,8 @@ fn final_tasks(
     below: TaskId,
     mut take: impl FnMut(TaskRow) -> bool,
 ) -> Result<(), Trouble> {
-    let own = if no.is_some() { "session = ?2 AND" } else { "" };
-    let sql = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE {own} id < ?1 ORDER BY id DESC");
+    let own = if no.is_some() { "session = ?2" } else { SEEN };
+    let sql = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE {own} AND id < ?1 ORDER BY id DESC");
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = match no {
         Some(no) => statement.query(params![below.bytes(), no])?,
@@ -262,7 +263,9 @@ pub(super) fn place(conn: &Connection, id: &str) -> Result<Option<Place>, Troubl
     }
     let Ok(message) = id.parse::<MessageId>() else { return Ok(None) };
     let no: Option<i64> = conn
-        .prepare_cached("SELECT session FROM message_rows WHERE id = ? LIMIT 1")?
+        .prepare_cached(&format!(
+            "SELECT session FROM message_rows WHERE id = ? AND {SEEN} LIMIT 1"
+        ))?
         .query_row([message.bytes()], |row| row.get(0))
         .optional()?;
     let Some(no) = no else { return Ok(None) };
@@ -276,7 +279,8 @@ pub(super) fn blob(
     hash: Hash,
     (offset, length): (u64, u64),
 ) -> Result<Option<(Vec<u8>, u64)>, Trouble> {
-    let mut statement = conn.prepare_cached("SELECT data FROM blobs WHERE hash = ?")?;
+    let sql = format!("SELECT b.data FROM blobs b WHERE b.hash = ? AND {SEEN_BLOB}");
+    let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query([hash.0])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let bad = |_| Trouble::Damaged(format!("the blob `sha256:{hash}` is damaged"));

@@ -8,6 +8,7 @@ use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::view::View;
 
 use super::change::partial_sum;
+use super::importing::SEEN;
 use super::log;
 use super::rows::{Columns, Numbered, Trouble, count, int};
 use super::sessions;
@@ -75,9 +76,9 @@ fn live_things(conn: &Connection, no: i64) -> Result<Vec<ThingRow>, Trouble> {
 
 /// The tasks that are not final, in the order in which they first appeared.
 pub(super) fn live_tasks(conn: &Connection, no: Option<i64>) -> Result<Vec<TaskRow>, Trouble> {
-    let own = if no.is_some() { "session = ? AND" } else { "" };
+    let own = if no.is_some() { "session = ?" } else { SEEN };
     let sql = format!(
-        "SELECT {TASK_COLUMNS} FROM tasks WHERE {own} status IN ('queued', 'running', 'waiting')"
+        "SELECT {TASK_COLUMNS} FROM tasks WHERE {own} AND status IN ('queued', 'running', 'waiting')"
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(rusqlite::params_from_iter(no))?;

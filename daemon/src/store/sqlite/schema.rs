@@ -36,6 +36,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sql: USAGE,
         refolds: true,
     },
+    Migration { name: "sessions on their way", sql: IMPORTING, refolds: false },
 ];
 
 /// Short numbers (`sessions.no`) stand for sessions everywhere else, since bytes on disk matter.
@@ -193,6 +194,20 @@ CREATE TABLE usage(
   crc INTEGER NOT NULL,
   PRIMARY KEY(session, day, model, agent)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// The rows that `sessions` gets when an import is whole (see `importing`), with the same columns.
+const IMPORTING: &str = "
+CREATE TABLE importing(
+  no INTEGER PRIMARY KEY,
+  id BLOB NOT NULL CHECK(length(id) = 16),
+  seq INTEGER NOT NULL, head BLOB NOT NULL,
+  updated_at INTEGER NOT NULL, active_at INTEGER NOT NULL, created_at INTEGER NOT NULL,
+  status TEXT NOT NULL, scope TEXT NOT NULL, agent TEXT NOT NULL,
+  workspace TEXT, title TEXT NOT NULL,
+  spoken INTEGER NOT NULL, unsettled INTEGER NOT NULL,
+  thing TEXT NOT NULL, crc INTEGER NOT NULL
+) STRICT;
 ";
 
 /// Brings the schema to its newest step, all in one transaction, with a backup before the first

@@ -152,15 +152,70 @@ pub(super) fn number(conn: &Connection, id: SessionId) -> Result<Option<Numbered
     Ok(no.map(|no| Numbered { no, id }))
 }
 
+/// The next number of a session. It is not one that is taken by a session on its way.
+pub(super) fn next_number(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.prepare_cached(
+        "SELECT 1 + max(ifnull((SELECT max(no) FROM sessions), 0), \
+         ifnull((SELECT max(no) FROM importing), 0))",
+    )?
+    .query_row((), |row| row.get(0))
+}
+
 /// Makes room for a session.
 pub(super) fn insert(conn: &Connection, id: SessionId) -> Result<Numbered, Trouble> {
+    let no = next_number(conn)?;
     conn.prepare_cached(
-        "INSERT INTO sessions(id, seq, head, updated_at, active_at, created_at, status, scope, \
+        "INSERT INTO sessions(no, id, seq, head, updated_at, active_at, created_at, status, scope, \
          agent, title, spoken, unsettled, thing, crc) \
-         VALUES(?, 0, zeroblob(32), 0, 0, 0, '', '', '', '', 0, 0, '', 0)",
+         VALUES(?, ?, 0, zeroblob(32), 0, 0, 0, '', '', '', '', 0, 0, '', 0)",
     )?
-    .execute([id.bytes()])?;
-    Ok(Numbered { no: conn.last_insert_rowid(), id })
+    .execute(params![no, id.bytes()])?;
+    Ok(Numbered { no, id })
+}
+
+/// The row that a session on its way will have.
+pub(super) fn apart(conn: &Connection, no: i64) -> Result<Option<SessionRow>, Trouble> {
+    let sql = format!("SELECT {COLUMNS} FROM importing WHERE no = ?");
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([no])?;
+    rows.next()?.map(SessionRow::read).transpose()
+}
+
+/// Writes it.
+pub(super) fn write_apart(conn: &Connection, row: &SessionRow) -> Result<(), Trouble> {
+    let sql = format!(
+        "INSERT OR REPLACE INTO importing({COLUMNS}) \
+         VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
+    let [status, scope, agent, title] = &row.words;
+    conn.prepare_cached(&sql)?.execute(params![
+        row.session.no,
+        row.session.id.bytes(),
+        int(row.seq),
+        row.head.0,
+        row.updated_at,
+        row.active_at,
+        row.created_at,
+        status,
+        scope,
+        agent,
+        row.workspace,
+        title,
+        row.spoken,
+        row.unsettled,
+        row.thing,
+        row.sum()
+    ])?;
+    Ok(())
+}
+
+/// Puts it where sessions are: from here on it is one.
+pub(super) fn move_in(conn: &Connection, no: i64) -> Result<(), Trouble> {
+    let sql =
+        format!("INSERT INTO sessions({COLUMNS}) SELECT {COLUMNS} FROM importing WHERE no = ?");
+    conn.execute(&sql, [no])?;
+    conn.execute("DELETE FROM importing WHERE no = ?", [no])?;
+    Ok(())
 }
 
 /// Writes a row. The columns that seldom change are left alone when they did not, since each index

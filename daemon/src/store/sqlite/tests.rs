@@ -32,6 +32,7 @@ mod same_as_all {
 
 mod cost;
 mod damage;
+mod import;
 mod life;
 
 /// A folder of its own for each test, gone when the test is.

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use sess_protocol::id::{MessageId, TaskId};
 use sess_protocol::view::{Members, merge};
 
+use super::importing::SEEN;
 use super::log;
 use super::rows::{Columns, Numbered, Sum, Trouble, count, int};
 
@@ -59,16 +60,19 @@ impl TaskRow {
     }
 }
 
-/// The row of a task, of this session or of any.
+/// The row of a task, of this session or of any that is there.
 pub(super) fn task(
     conn: &Connection,
     no: Option<i64>,
     id: TaskId,
 ) -> Result<Option<TaskRow>, Trouble> {
-    let sql =
-        format!("SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?1 AND session = ifnull(?2, session)");
+    let own = if no.is_some() { "session = ?2" } else { SEEN };
+    let sql = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE id = ?1 AND {own}");
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query(params![id.bytes(), no])?;
+    let mut rows = match no {
+        Some(no) => statement.query(params![id.bytes(), no])?,
+        None => statement.query([id.bytes()])?,
+    };
     let found = rows.next()?.map(TaskRow::read).transpose()?;
     match found {
         Some(row) if row.id != id => Err(Trouble::Stale(row.no, "tasks")),

@@ -2,7 +2,7 @@
 //! answers all.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
@@ -10,9 +10,10 @@ use sess_protocol::id::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::checkpoint::Keeper;
+use super::importing::{Imports, Step};
 use super::rows::{Trouble, is_damage};
 use super::{change, projection};
-use crate::store::{Commit, ImportSource, KeptKey, PartialPiece, StoreError};
+use crate::store::{Commit, KeptKey, PartialPiece, StoreError};
 
 /// Jobs in one transaction.
 const BATCH_JOBS_MAX: usize = 256;
@@ -30,8 +31,8 @@ pub(super) enum Job {
     Partial(PartialPiece),
     /// Keep the answer of a request that changed nothing.
     Key(SessionId, KeptKey),
-    /// Store a session that comes from elsewhere.
-    Import(SessionId, Arc<dyn ImportSource>, Option<KeptKey>),
+    /// Go on with a session that comes from elsewhere.
+    Import(Step),
     /// Make the projections of the session with this number anew.
     Rebuild(i64),
     /// Tidy up and end.
@@ -59,9 +60,12 @@ enum Ending {
 }
 
 /// Why one job ends its whole batch.
-enum Abort {
+pub(super) enum Abort {
+    /// The disk is full; nothing was changed.
     Full(String),
+    /// The job with this place met damage; nothing was changed.
     Damaged(usize, StoreError),
+    /// It may be on disk or not.
     Unknown(String),
 }
 
@@ -69,6 +73,7 @@ enum Abort {
 pub(super) struct Writer {
     conn: Connection,
     keeper: Keeper,
+    imports: Imports,
     failed: watch::Sender<Option<String>>,
     /// How many jobs the last batch had, and how long it took.
     last_jobs: usize,
@@ -80,9 +85,10 @@ impl Writer {
     pub(super) fn new(
         conn: Connection,
         keeper: Keeper,
+        imports: Imports,
         failed: watch::Sender<Option<String>>,
     ) -> Self {
-        Self { conn, keeper, failed, last_jobs: 0, last_took: Duration::ZERO }
+        Self { conn, keeper, imports, failed, last_jobs: 0, last_took: Duration::ZERO }
     }
 
     /// Works until told to close, or until nobody is left who could ask.
@@ -92,11 +98,17 @@ impl Writer {
             // Whoever is here already was not answered with the last batch.
             let (first, behind) = match jobs.try_recv() {
                 Ok(job) => (Some(job), true),
+                Err(TryRecvError::Empty) if self.may_sweep() => {
+                    idle = false;
+                    self.sweep();
+                    continue;
+                }
                 Err(_) if idle => (jobs.recv().ok(), false),
                 Err(_) => match jobs.recv_timeout(Duration::from_millis(IDLE_MS)) {
                     Ok(job) => (Some(job), false),
                     Err(RecvTimeoutError::Timeout) => {
                         idle = true;
+                        self.imports.rest();
                         let done = self.keeper.when_idle(&self.conn);
                         self.judge(done);
                         continue;
@@ -134,29 +146,44 @@ impl Writer {
 
     /// Does a batch and answers it; gives back the one who asked to close, if one did.
     fn batch(&mut self, batch: Vec<Waiting>) -> Option<oneshot::Sender<Result<(), StoreError>>> {
-        let (mut jobs, mut answers, mut close) = (Vec::new(), Vec::new(), None);
+        let (mut jobs, mut answers) = (Vec::new(), Vec::new());
+        let (mut steps, mut close) = (Vec::new(), None);
         for Waiting { job, answer, place } in batch {
             drop(place);
-            if matches!(job, Job::Close) {
-                close = Some(answer);
-            } else {
-                jobs.push(job);
-                answers.push(answer);
+            match job {
+                Job::Close => close = Some(answer),
+                Job::Import(step) => steps.push((step, answer)),
+                job => {
+                    jobs.push(job);
+                    answers.push(answer);
+                }
             }
         }
-        if jobs.is_empty() {
-            return close;
+        self.last_jobs = jobs.len();
+        if !jobs.is_empty() {
+            self.together(&jobs, answers);
         }
+        for (step, answer) in steps {
+            self.step(&step, answer);
+        }
+        close
+    }
+
+    /// Does jobs in one transaction.
+    fn together(
+        &mut self,
+        jobs: &[Job],
+        mut answers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    ) {
         let poisoned = self.failed.borrow().clone();
         let began = Instant::now();
-        self.last_jobs = jobs.len();
         let ending = match poisoned {
             Some(text) => Ending::Unknown(text),
             None if crate::sabotage::is("answer_before_commit") => {
                 answer(std::mem::take(&mut answers), jobs.iter().map(|_| Ok(())));
-                self.transaction(&jobs)
+                self.transaction(jobs)
             }
-            None => self.transaction(&jobs),
+            None => self.transaction(jobs),
         };
         self.last_took = began.elapsed();
         match ending {
@@ -171,7 +198,39 @@ impl Writer {
                 answer(answers, std::iter::repeat_with(|| Err(StoreError::Unknown(text.clone()))));
             }
         }
-        close
+    }
+
+    /// Does a step of an import.
+    fn step(&mut self, step: &Step, waiting: oneshot::Sender<Result<(), StoreError>>) {
+        let poisoned = self.failed.borrow().clone();
+        let done =
+            poisoned.map_or_else(|| self.imports.step(step), |it| Err(StoreError::Unknown(it)));
+        answer(vec![waiting], [done.clone()]);
+        self.after(done);
+    }
+
+    fn may_sweep(&self) -> bool {
+        self.imports.has_left() && self.failed.borrow().is_none()
+    }
+
+    /// Removes a little of what imports left.
+    fn sweep(&mut self) {
+        let done = self.imports.sweep();
+        if let Err(err) = &done {
+            tracing::warn!(%err, "what an import left is not removed");
+        }
+        self.after(done);
+    }
+
+    fn after(&mut self, done: Result<(), StoreError>) {
+        match done {
+            Ok(()) => {
+                let done = self.keeper.after_batch(&self.conn);
+                self.judge(done);
+            }
+            Err(StoreError::Unknown(text)) => self.poison(&text),
+            Err(_) => {}
+        }
     }
 
     fn transaction(&mut self, jobs: &[Job]) -> Ending {
@@ -266,11 +325,8 @@ impl Writer {
             Job::Commit(commit) => change::store(&self.conn, commit),
             Job::Partial(piece) => change::keep_partial(&self.conn, piece),
             Job::Key(session, kept) => change::keep_key(&self.conn, *session, kept),
-            Job::Import(session, source, key) => {
-                change::import(&self.conn, *session, &**source, key.as_ref())
-            }
             Job::Rebuild(no) => projection::rebuild(&self.conn, *no).map(|_| ()),
-            Job::Close => Ok(()),
+            Job::Import(_) | Job::Close => Ok(()),
         }
     }
 
@@ -293,6 +349,8 @@ impl Writer {
     }
 
     fn close(self) -> Result<(), StoreError> {
+        // The last connection is the one that empties the log.
+        drop(self.imports);
         if let Some(text) = self.failed.borrow().clone() {
             return Err(StoreError::Unknown(text));
         }
@@ -317,7 +375,7 @@ fn is_full(err: &rusqlite::Error) -> bool {
 }
 
 /// Whether the statement alone failed and the transaction is as it was.
-fn is_refusal(err: &rusqlite::Error) -> bool {
+pub(super) fn is_refusal(err: &rusqlite::Error) -> bool {
     match err.sqlite_error_code() {
         Some(code) => matches!(code, ErrorCode::ConstraintViolation | ErrorCode::TooBig),
         // What SQLite did not say was found while reading a row.
@@ -325,7 +383,8 @@ fn is_refusal(err: &rusqlite::Error) -> bool {
     }
 }
 
-fn abort(at: usize, err: rusqlite::Error) -> Abort {
+/// What an error of SQLite does to the whole batch.
+pub(super) fn abort(at: usize, err: rusqlite::Error) -> Abort {
     if is_full(&err) {
         Abort::Full(err.to_string())
     } else if is_damage(&err) {
