@@ -5,13 +5,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use sess_protocol::id::{MessageId, SessionId, TaskId};
 use sess_protocol::methods::{SessionUsageResult, UsageBy, UsageRow};
+use sess_protocol::money::Money;
 use sess_protocol::things::Usage;
 use sess_protocol::time::Timestamp;
-
-/// Billionths of a dollar in one: finer than any price of a token.
-const NANO: i128 = 1_000_000_000;
-/// Digits of a dollar that are kept.
-const DIGITS: usize = 9;
 
 /// Which calls are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +22,7 @@ pub struct UsageFilter {
     pub limit: usize,
 }
 
-/// An answer, as far as it says what its call used.
+/// An answer, or a call that gave none, as far as it says what was used.
 #[derive(Debug, Deserialize)]
 struct Answer {
     id: MessageId,
@@ -42,9 +38,9 @@ struct Answer {
 #[derive(Debug)]
 pub(super) struct Sums {
     filter: UsageFilter,
-    rows: HashMap<String, (UsageRow, i128)>,
+    rows: HashMap<String, (UsageRow, Money)>,
     totals: Usage,
-    cost: i128,
+    cost: Money,
     calls: u64,
     unpriced: u64,
 }
@@ -52,10 +48,17 @@ pub(super) struct Sums {
 impl Sums {
     pub(super) fn new(filter: UsageFilter) -> Self {
         let rows = HashMap::new();
-        Self { filter, rows, totals: Usage::default(), cost: 0, calls: 0, unpriced: 0 }
+        Self {
+            filter,
+            rows,
+            totals: Usage::default(),
+            cost: Money::default(),
+            calls: 0,
+            unpriced: 0,
+        }
     }
 
-    /// Takes in a message, if it is an answer that is asked for.
+    /// Takes in a message or a call without one, if it is an answer that is asked for.
     pub(super) fn add(&mut self, session: SessionId, agent: &str, message: &str) {
         let Ok(Answer { id, at, task, model, usage: Some(usage) }) = serde_json::from_str(message)
         else {
@@ -73,7 +76,7 @@ impl Sums {
             UsageBy::Day => at.to_string()[..10].to_owned(),
             UsageBy::Agent => agent.to_owned(),
         };
-        let cost = usage.cost_usd.as_deref().and_then(nanos);
+        let cost = usage.cost_usd.as_deref().and_then(|it| it.parse::<Money>().ok());
         let fine = matches!(self.filter.by, UsageBy::Call | UsageBy::Task);
         let is_call = self.filter.by == UsageBy::Call;
         let (row, sum) = self.rows.entry(key.clone()).or_insert_with(|| {
@@ -88,7 +91,7 @@ impl Sums {
                 usage: Usage::default(),
                 unpriced: 0,
             };
-            (row, 0)
+            (row, Money::default())
         });
         if row.model != model {
             row.model = None;
@@ -97,17 +100,17 @@ impl Sums {
         row.calls += 1;
         row.unpriced += u64::from(cost.is_none());
         row.usage = row.usage.plus(&usage);
-        *sum += cost.unwrap_or_default();
+        *sum = sum.plus(cost.unwrap_or_default());
         self.calls += 1;
         self.unpriced += u64::from(cost.is_none());
         self.totals = self.totals.plus(&usage);
-        self.cost += cost.unwrap_or_default();
+        self.cost = self.cost.plus(cost.unwrap_or_default());
     }
 
     /// The rows, that of the latest call first.
     pub(super) fn result(self) -> SessionUsageResult {
-        let priced = |cost: i128, calls: u64, unpriced: u64| {
-            Some(dollars(cost)).filter(|_| unpriced < calls)
+        let priced = |cost: Money, calls: u64, unpriced: u64| {
+            Some(cost.to_string()).filter(|_| unpriced < calls)
         };
         let mut rows: Vec<UsageRow> = self
             .rows
@@ -126,32 +129,9 @@ impl Sums {
     }
 }
 
-/// Billionths of a dollar out of a decimal.
-fn nanos(text: &str) -> Option<i128> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let part: String = part.chars().chain("000000000".chars()).take(DIGITS).collect();
-    let whole: i128 = whole.parse().ok()?;
-    Some(whole * NANO + part.parse::<i128>().ok()?)
-}
-
-/// A decimal out of billionths of a dollar.
-fn dollars(nanos: i128) -> String {
-    let text = format!("{}.{:09}", nanos / NANO, nanos % NANO);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn money_is_summed_up_exactly() {
-        for text in ["0.0123", "0", "12", "0.000000001", "3.5"] {
-            assert_eq!(dollars(nanos(text).expect("a decimal")), text);
-        }
-        assert_eq!(dollars(nanos("0.1").expect("one") + nanos("0.2").expect("two")), "0.3");
-        assert_eq!(nanos("many"), None);
-    }
 
     #[test]
     fn a_cost_that_is_not_known_is_counted_and_not_summed() {
@@ -165,12 +145,12 @@ mod tests {
                  \"cost_usd\":{cost}}}}}"
             )
         };
-        sums.add(SessionId(1), "general", &message(1, "\"0.25\""));
+        sums.add(SessionId(1), "general", &message(1, "\"0.250000000000001\""));
         sums.add(SessionId(1), "general", &message(2, "null"));
         sums.add(SessionId(1), "general", "{\"id\":\"no answer\"}");
         let result = sums.result();
         assert_eq!((result.calls, result.unpriced, result.rows.len()), (2, 1, 1));
-        assert_eq!(result.totals.cost_usd.as_deref(), Some("0.25"));
+        assert_eq!(result.totals.cost_usd.as_deref(), Some("0.250000000000001"));
         assert_eq!(result.totals.total_tokens, 6);
         assert_eq!(result.rows[0].usage, result.totals);
     }

@@ -273,9 +273,10 @@ impl Content {
                 continue;
             }
             let agent = self.view(*session).session().get("agent").cloned().unwrap_or_default();
-            for event in log.iter().flat_map(|it| &it.events) {
-                let message = event.data.get("message").map(Value::to_string).unwrap_or_default();
-                sums.add(*session, agent.as_str().unwrap_or_default(), &message);
+            for event in log.iter().flat_map(|it| &it.events).filter(|it| !it.is_foreign()) {
+                let used = event.data.get("message").or_else(|| event.data.get("call"));
+                let used = used.map(Value::to_string).unwrap_or_default();
+                sums.add(*session, agent.as_str().unwrap_or_default(), &used);
             }
         }
         sums.result()

@@ -292,12 +292,20 @@ pub(super) fn blob(
     Ok(Some((data[from..to].to_vec(), whole)))
 }
 
-/// What model calls used, call by call out of their answers.
+/// What model calls used, call by call: out of their answers, and those that gave none.
 pub(super) fn usage(conn: &Connection, filter: UsageFilter) -> Result<SessionUsageResult, Trouble> {
-    let one = if filter.session.is_some() { "WHERE m.session_id = ?" } else { "" };
+    let one = if filter.session.is_some() { "WHERE m.session_id = ?1" } else { "" };
+    let and_one = if filter.session.is_some() { "AND s.id = ?1" } else { "" };
     let sql = format!(
         "SELECT m.session_id, s.agent, m.message FROM message_things m \
-         JOIN sessions s ON s.id = m.session_id {one}"
+         JOIN sessions s ON s.id = m.session_id {one} \
+         UNION ALL \
+         SELECT s.id, s.agent, json_extract(l.body, \
+           iif(substr(l.body, 1, 1) = '[', '$[', '$.events[') || (t.first - l.first) || '].data.call') \
+         FROM things t JOIN sessions s ON s.no = t.session \
+         JOIN log l ON l.session = t.session AND l.first = \
+           (SELECT max(first) FROM log WHERE session = t.session AND first <= t.first) \
+         WHERE t.kind = 'call' {and_one}"
     );
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows =
