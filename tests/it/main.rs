@@ -34,5 +34,6 @@ mod state;
 mod steer;
 mod terminal;
 mod transcripts;
+mod upkeep;
 mod usage;
 mod workspace;
