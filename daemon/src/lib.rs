@@ -17,6 +17,7 @@ pub mod shared;
 pub mod store;
 pub mod task;
 pub mod tokens;
+pub mod upkeep;
 pub mod world;
 
 use std::io::Write as _;
@@ -137,6 +138,7 @@ async fn serve(
     let listener = socket.listener().map_err(|err| StartError::io("the socket", err))?;
     documents::keep::begin(&shared, &documents);
     let router = Router::new(Arc::clone(&shared), documents);
+    upkeep::begin(&router);
     shared.tracker.spawn(server::serve(router, listener));
     recovery::set_going(&shared, waiting).await;
     tracing::info!(socket = %config.socket.display(), "serving");

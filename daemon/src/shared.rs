@@ -58,6 +58,8 @@ pub struct Shared {
     pub stop: Stop,
     /// Ids of sessions that changed.
     pub changes: broadcast::Sender<SessionId>,
+    /// When somebody last needed the daemon.
+    needed: Mutex<Instant>,
     /// The moment of the last activation (Unix ms).
     last_active: AtomicI64,
 }
@@ -78,6 +80,7 @@ impl Shared {
             actors: TaskTracker::new(),
             stop: Stop::default(),
             changes: broadcast::channel(CHANGED_MAX).0,
+            needed: Mutex::new(Instant::now()),
             last_active: AtomicI64::new(0),
         })
     }
@@ -90,6 +93,17 @@ impl Shared {
         let next = |last: i64| now.max((last + 1).min(now + ACTIVE_AHEAD_MS_MAX));
         let last = self.last_active.fetch_update(Relaxed, Relaxed, |last| Some(next(last)));
         Timestamp(next(last.unwrap_or_default()))
+    }
+
+    /// Says that somebody needs the daemon at this moment.
+    pub fn needed(&self) {
+        *self.needed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// When somebody last needed it, as far as was looked.
+    #[must_use]
+    pub fn needed_at(&self) -> Instant {
+        *self.needed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says that a session changed.

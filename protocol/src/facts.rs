@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use crate::event::{FactType, Gone, ReleaseReason, facts};
 use crate::id::{MessageId, SessionId};
 use crate::things::{
-    ApprovalPatch, CheckpointPatch, CompactionPatch, DeadLetterPatch, FileChangePatch, GoalPatch,
-    GrantPatch, MessagePatch, NotePatch, PlanPatch, SessionPatch, TaskPatch, ThreadPatch,
-    ToolCallPatch,
+    ApprovalPatch, CallPatch, CheckpointPatch, CompactionPatch, DeadLetterPatch, FileChangePatch,
+    GoalPatch, GrantPatch, MessagePatch, NotePatch, PlanPatch, SessionPatch, TaskPatch,
+    ThreadPatch, ToolCallPatch,
 };
 
 facts! {
@@ -436,9 +436,11 @@ facts! {
         may {
             /// The task that it was for.
             task: TaskPatch,
+            /// The call, by the id that its message would have had.
+            call: CallPatch,
         }
     }
-    r#"{"seq":7,"at":"2026-11-21T10:00:00.000Z","task":"task_01998f2e4c0070008000000000000001","type":"usage.recorded","data":{"session":{"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5,"cache_read_tokens":0,"cache_write_tokens":0,"reasoning_tokens":0,"cost_usd":null},"iterations":2}}}"#
+    r#"{"seq":7,"at":"2026-11-21T10:00:00.000Z","task":"task_01998f2e4c0070008000000000000001","type":"usage.recorded","data":{"call":{"id":"msg_01998f2e4c0070008000000000000003","model":"echo/echo","usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5,"cache_read_tokens":0,"cache_write_tokens":0,"reasoning_tokens":0,"cost_usd":null},"at":"2026-11-21T10:00:00.000Z","task":"task_01998f2e4c0070008000000000000001"},"session":{"usage":{"input_tokens":3,"output_tokens":2,"total_tokens":5,"cache_read_tokens":0,"cache_write_tokens":0,"reasoning_tokens":0,"cost_usd":null},"iterations":2}}}"#
     /// A budget is spent.
     BudgetReached "budget.reached" {
         must {

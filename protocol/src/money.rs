@@ -36,12 +36,6 @@ impl Money {
     pub const fn plus(self, that: Money) -> Money {
         Money(self.0.saturating_add(that.0))
     }
-
-    /// What is left of this without that, unless that is more.
-    #[must_use]
-    pub fn minus(self, that: Money) -> Option<Money> {
-        self.0.checked_sub(that.0).map(Money)
-    }
 }
 
 impl fmt::Display for Money {

@@ -36,5 +36,6 @@ mod steer;
 mod terminal;
 mod transcripts;
 mod turns;
+mod upkeep;
 mod usage;
 mod workspace;

@@ -19,6 +19,12 @@ const MODEL_CALLS_MAX: u64 = 1_000_000;
 const APPROVAL_WAIT_MS_MAX: u64 = 365 * 24 * 3600 * 1000;
 /// The longest retention that can be set: a century.
 const RETENTION_DAYS_MAX: u64 = 36_500;
+/// Copies of the store that stay where nothing else is set.
+pub const BACKUPS_KEPT_DEFAULT: u64 = 7;
+/// The most that `backup.keep` may be.
+pub const BACKUPS_KEPT_MAX: u64 = 1_000;
+/// The longest that the daemon may wait for anybody: a year.
+const IDLE_EXIT_S_MAX: u64 = 365 * 24 * 3600;
 /// The longest text of a setting.
 const TEXT_BYTES_MAX: usize = 4_096;
 /// The most rules in `permission.rules`.
@@ -56,6 +62,8 @@ pub enum Default {
     Text(&'static str),
     /// A number.
     Number(u64),
+    /// Yes or no.
+    Flag(bool),
 }
 
 impl Default {
@@ -66,6 +74,7 @@ impl Default {
             Self::Null => Value::Null,
             Self::Text(text) => text.into(),
             Self::Number(number) => number.into(),
+            Self::Flag(flag) => flag.into(),
         }
     }
 }
@@ -77,6 +86,7 @@ enum Rule {
     Model,
     OneOf(&'static [&'static str]),
     Number { least: u64, most: u64 },
+    Flag,
     Rules,
     Agents,
 }
@@ -181,6 +191,27 @@ pub const SETTINGS: &[Setting] = &[
         rule: Rule::Number { least: 1, most: RETENTION_DAYS_MAX },
         whose: Whose::User,
     },
+    Setting {
+        name: "backup.daily",
+        meaning: "whether a copy of all sessions is made once a day, as `sess backup` does",
+        default: Default::Flag(false),
+        rule: Rule::Flag,
+        whose: Whose::User,
+    },
+    Setting {
+        name: "backup.keep",
+        meaning: "how many of the newest copies stay",
+        default: Default::Number(BACKUPS_KEPT_DEFAULT),
+        rule: Rule::Number { least: 1, most: BACKUPS_KEPT_MAX },
+        whose: Whose::User,
+    },
+    Setting {
+        name: "daemon.idle_exit_s",
+        meaning: "after how many seconds without client and task the daemon ends; 0 for never",
+        default: Default::Number(0),
+        rule: Rule::Number { least: 0, most: IDLE_EXIT_S_MAX },
+        whose: Whose::User,
+    },
 ];
 
 /// The setting of this key.
@@ -223,6 +254,7 @@ impl Setting {
                 Rule::Number { least, most } => {
                     value.as_u64().is_some_and(|it| (least..=most).contains(&it))
                 }
+                Rule::Flag => value.is_boolean(),
                 Rule::Rules => value
                     .as_array()
                     .is_some_and(|it| it.len() <= RULES_MAX && it.iter().all(Value::is_object)),
@@ -247,6 +279,7 @@ impl std::fmt::Display for Rule {
             Self::Model => write!(f, "a model as `provider/name`"),
             Self::OneOf(words) => write!(f, "one of `{}`", words.join("`, `")),
             Self::Number { least, most } => write!(f, "a whole number from {least} to {most}"),
+            Self::Flag => write!(f, "true or false"),
             Self::Rules => write!(f, "a list of at most {RULES_MAX} objects"),
             Self::Agents => write!(
                 f,
@@ -365,6 +398,25 @@ impl Settings {
     #[must_use]
     pub fn store_url(&self) -> Option<String> {
         self.text("store.url")
+    }
+
+    /// Whether a copy of the store is made once a day.
+    #[must_use]
+    pub fn backs_up_daily(&self) -> bool {
+        self.word("backup.daily")
+    }
+
+    /// How many copies of the store stay.
+    #[must_use]
+    pub fn backups_kept(&self) -> usize {
+        let number = self.number("backup.keep").unwrap_or(BACKUPS_KEPT_DEFAULT);
+        usize::try_from(number).expect("the rule keeps it small")
+    }
+
+    /// How long the daemon waits for anybody; zero for ever.
+    #[must_use]
+    pub fn idle_exit(&self) -> Duration {
+        Duration::from_secs(self.number("daemon.idle_exit_s").unwrap_or(0))
     }
 
     /// How long a session is kept after its last use, in days.

@@ -75,9 +75,10 @@ fn welcome(router: &Router, stream: UnixStream, connection: u64) {
         shared.tracker.spawn(turn_away(stream));
         return;
     };
-    let router = router.clone();
+    let (router, shared_here) = (router.clone(), Arc::clone(&shared));
     shared.tracker.spawn(async move {
         connection::serve(router, stream.into_split(), connection, by).await;
+        shared_here.needed();
         drop(counted);
     });
 }

@@ -1,10 +1,13 @@
 //! How a task ends: its last answer and its final state in one event.
 
-use sess_protocol::event::{TaskCancelled, TaskCompleted, TaskFailed, TaskInterrupted};
+use sess_protocol::event::{
+    TaskCancelled, TaskCompleted, TaskFailed, TaskInterrupted, UsageRecorded,
+};
 use sess_protocol::id::{MessageId, TaskId, ThreadId};
 use sess_protocol::things::{
-    Block, By, Message, MessageKind, MessagePatch, MessageStatus, PromptSize, Role, SessionPatch,
-    SessionStatus, Task, TaskError, TaskPatch, TaskReason, TaskStatus, ThreadPatch, Usage,
+    Block, By, Call, Message, MessageKind, MessagePatch, MessageStatus, PromptSize, Role,
+    SessionPatch, SessionStatus, Task, TaskError, TaskPatch, TaskReason, TaskStatus, ThreadPatch,
+    Usage,
 };
 
 use super::state::Change;
@@ -73,7 +76,11 @@ impl Change {
         } else {
             session.running = Some(None);
         }
-        self.count(&task, &answer, &mut patch, &mut session);
+        if answer.content.is_empty() && answer.usage.total_tokens > 0 {
+            self.count_call(&task, &answer);
+        } else {
+            self.count(&task, &answer, &mut patch, &mut session);
+        }
         let mut appended = (None, None);
         if !answer.content.is_empty() {
             appended = self.answered(&task, answer, ending == Ending::Completed, &mut session);
@@ -128,6 +135,23 @@ impl Change {
             session.usage = Some(self.state.usage().plus(&answer.usage));
             session.iterations = Some(self.state.count("iterations") + 1);
         }
+    }
+
+    /// Counts a model's call that gave no message, in an event of its own: what is summed up call by
+    /// call must find it.
+    pub(super) fn count_call(&mut self, task: &Task, answer: &Answer) {
+        let mut patch = TaskPatch::new(task.id);
+        let mut session = SessionPatch::new();
+        self.count(task, answer, &mut patch, &mut session);
+        let call = answer.message.map(|id| Call {
+            id,
+            model: task.model.clone(),
+            usage: answer.usage.clone(),
+            at: self.now,
+            task: Some(task.id),
+        });
+        let fact = UsageRecorded { session, task: Some(patch), call: call.map(Into::into) };
+        self.push(fact, None, Some(task.id));
     }
 
     /// An answer as the message that it becomes, and its thread with it as the newest.

@@ -207,6 +207,7 @@ impl State {
             status.is_some_and(TaskStatus::is_final)
         };
         self.view.retain("message", |_| false);
+        self.view.retain("call", |_| false);
         self.view.retain("task", |it| !is_final(it));
         let open_call = ["proposed", "waiting", "running"];
         self.view.retain("tool_call", |it| {

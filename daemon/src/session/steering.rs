@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sess_protocol::error::{Error, Kind};
-use sess_protocol::event::{MessageAppended, TaskQueued, TaskUpdated, ThreadMoved, UsageRecorded};
+use sess_protocol::event::{MessageAppended, TaskQueued, TaskUpdated, ThreadMoved};
 use sess_protocol::id::{MessageId, TaskId, ThreadId};
 use sess_protocol::methods::ChatSendParams;
 use sess_protocol::things::{
@@ -106,13 +106,12 @@ impl Change {
     /// The model has answered, and more was said to the task meanwhile: it is asked once more.
     pub fn go_on(&mut self, id: TaskId, answer: Answer) {
         let task = self.state.task(id).expect("a task that goes on is in the view");
-        let mut patch = TaskPatch::new(id);
-        let mut session = SessionPatch::new();
-        self.count(&task, &answer, &mut patch, &mut session);
         if answer.content.is_empty() {
-            let fact = UsageRecorded { session, task: Some(patch) };
-            self.push(fact, None, Some(id));
+            self.count_call(&task, &answer);
         } else {
+            let mut patch = TaskPatch::new(id);
+            let mut session = SessionPatch::new();
+            self.count(&task, &answer, &mut patch, &mut session);
             let (message, thread) = self.answered(&task, answer, true, &mut session);
             let message = message.expect("an answer with content is a message");
             let fact = MessageAppended { message, session, thread, task: Some(patch) };

@@ -333,6 +333,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Box::pin(std::future::ready(Err(StoreError::Unavailable(text))))
     }
 
+    /// When the newest copy was made.
+    fn backed_up_at(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// The copies there are, oldest first.
     fn backups(&self) -> Vec<PathBuf> {
         Vec::new()

@@ -35,7 +35,7 @@ pub(super) struct Call {
     pub(super) at: Timestamp,
     /// Its task.
     pub(super) task: Option<TaskId>,
-    /// Its answer, if it had one.
+    /// Its answer, or what that would have been.
     pub(super) message: Option<MessageId>,
     /// The model that was asked.
     pub(super) model: Option<String>,
@@ -43,7 +43,7 @@ pub(super) struct Call {
     usage: Usage,
 }
 
-/// An answer, as far as it says what its call used.
+/// An answer, or a call that gave none, as far as it says what was used.
 #[derive(Debug, Deserialize)]
 struct Answer {
     id: MessageId,
@@ -56,31 +56,22 @@ struct Answer {
 }
 
 impl Call {
-    /// What an answer says, if it is one.
+    /// What an answer says, if it is one, or a call that gave none.
     pub(super) fn of_answer(message: &str) -> Option<Self> {
         let Answer { id, at, task, model, usage } = serde_json::from_str(message).ok()?;
         Some(Self { at, task, message: Some(id), model, usage: usage? })
     }
 
-    /// The call that an event counts: only what changes the usage of the session, whose members
-    /// before it are given, is a call of this session. One without an answer used the difference.
+    /// The call that an event counts, with or without an answer. Only what changes the sums of the
+    /// session, whose members before it are given, is a call of this session.
     pub(super) fn of_event(event: &Event, before: &Members) -> Option<Self> {
-        let members = event.data.get("session")?;
         let iterations = |it: Option<&Value>| it.and_then(Value::as_u64).unwrap_or(0);
-        if event.is_foreign()
-            || iterations(members.get("iterations")) <= iterations(before.get("iterations"))
-        {
+        let now = iterations(event.data.get("session")?.get("iterations"));
+        if event.is_foreign() || now <= iterations(before.get("iterations")) {
             return None;
         }
-        let answer = event.data.get("message").filter(|it| it.get("usage").is_some());
-        if let Some(answer) = answer {
-            return Self::of_answer(&answer.to_string());
-        }
-        let usage = |it: Option<&Value>| it.and_then(|it| Usage::deserialize(it).ok());
-        let model = before.get("model").and_then(Value::as_str).map(ToOwned::to_owned);
-        let (now, then) = (usage(members.get("usage"))?, usage(before.get("usage")));
-        let usage = now.minus(&then.unwrap_or_default());
-        Some(Self { at: event.at, task: event.task, message: None, model, usage })
+        let used = event.data.get("message").or_else(|| event.data.get("call"))?;
+        Self::of_answer(&used.to_string())
     }
 }
 
@@ -169,8 +160,8 @@ impl Sums {
         self.rows.len() >= self.filter.limit
     }
 
-    /// Takes in calls that were summed up before. Where a row is finer than that, each of those that
-    /// left an answer has to be told as well.
+    /// Takes in calls that were summed up before. Where a row is finer than that, each of them has to be
+    /// told as well.
     pub(super) fn add(&mut self, whose: &Whose, spent: &Spent) {
         self.all.add(spent);
         let key = match self.filter.by {
@@ -184,7 +175,7 @@ impl Sums {
         self.row(key, model, (None, None, None), spent);
     }
 
-    /// Takes in a call with an answer, for a row of its own or of its task.
+    /// Takes in a call for a row of its own or of its task.
     pub(super) fn add_fine(&mut self, session: SessionId, call: &Call) {
         if self.filter.since.is_some_and(|it| call.at < it) {
             return;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Usage, thing, words};
-use crate::id::{CheckpointId, CompactionId, MessageId, ThreadId};
+use crate::id::{CheckpointId, CompactionId, MessageId, TaskId, ThreadId};
 use crate::time::Timestamp;
 
 thing! {
@@ -27,6 +27,23 @@ thing! {
         fork_index: u64,
         /// Its newest message.
         head: MessageId,
+    }
+}
+
+thing! {
+    /// A call of a model that gave no message.
+    Call, CallPatch by id: MessageId;
+    must {
+        /// The model.
+        model: String,
+        /// What it used.
+        usage: Usage,
+        /// When it ended.
+        at: Timestamp,
+    }
+    may {
+        /// The task that it was for.
+        task: TaskId,
     }
 }
 

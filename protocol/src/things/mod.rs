@@ -16,9 +16,9 @@ mod tool;
 
 pub use block::{Block, ContentSize, TEXT_HEAD_BYTES, TEXT_INLINE_BYTES_MAX};
 pub use history::{
-    Checkpoint, CheckpointPatch, CheckpointTrigger, Compaction, CompactionPatch, Goal, GoalPatch,
-    GoalStatus, Note, NoteKind, NotePatch, Plan, PlanPatch, PlanStatus, PlanStep, Thread,
-    ThreadPatch,
+    Call, CallPatch, Checkpoint, CheckpointPatch, CheckpointTrigger, Compaction, CompactionPatch,
+    Goal, GoalPatch, GoalStatus, Note, NoteKind, NotePatch, Plan, PlanPatch, PlanStatus, PlanStep,
+    Thread, ThreadPatch,
 };
 pub use lock::{Holder, Lock};
 pub use message::{Message, MessageKind, MessagePatch, MessageStatus, PromptSize, Role};

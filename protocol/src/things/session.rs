@@ -166,25 +166,6 @@ impl Usage {
         }
     }
 
-    /// What is used beyond that. The cost is what the two differ by, if both are known.
-    #[must_use]
-    pub fn minus(&self, that: &Self) -> Self {
-        let money = |it: &Self| it.cost_usd.as_deref().map_or(Ok(Money::default()), str::parse);
-        let cost = match (&self.cost_usd, money(self), money(that)) {
-            (Some(_), Ok(all), Ok(known)) => all.minus(known).map(|it| it.to_string()),
-            _ => None,
-        };
-        Self {
-            input_tokens: self.input_tokens.saturating_sub(that.input_tokens),
-            output_tokens: self.output_tokens.saturating_sub(that.output_tokens),
-            total_tokens: self.total_tokens.saturating_sub(that.total_tokens),
-            cache_read_tokens: self.cache_read_tokens.saturating_sub(that.cache_read_tokens),
-            cache_write_tokens: self.cache_write_tokens.saturating_sub(that.cache_write_tokens),
-            reasoning_tokens: self.reasoning_tokens.saturating_sub(that.reasoning_tokens),
-            cost_usd: cost,
-        }
-    }
-
     fn cost_with(&self, that: &Self) -> Option<String> {
         let is_nothing = |it: &Self| it.total_tokens == 0 && it.cost_usd.is_none();
         match (is_nothing(self), is_nothing(that)) {

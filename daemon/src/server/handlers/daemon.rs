@@ -17,6 +17,7 @@ use sess_protocol::methods::{
 use super::super::overview;
 use super::super::params::page_limit;
 use super::super::router::{Call, Routed, Work, json_of, later};
+use crate::documents::settings::BACKUPS_KEPT_MAX;
 use crate::shared::{DRAIN, RESTART_DRAIN};
 
 /// Bytes of a client's name.
@@ -130,19 +131,16 @@ pub(in crate::server) fn restart(call: Call<'_, m::DaemonRestart>) -> Routed {
     Ok(Work::Done("{}".to_owned()))
 }
 
-/// Backups that stay when nothing is said about it, and the most that may be asked for.
-const BACKUPS_DEFAULT: u32 = 7;
-const BACKUPS_MAX: u32 = 1000;
-
 pub(in crate::server) fn backup(call: Call<'_, m::DaemonBackup>) -> Routed {
-    let keep = call.params.keep.unwrap_or(BACKUPS_DEFAULT);
-    if !(1..=BACKUPS_MAX).contains(&keep) {
-        let message = format!("`keep` is {keep}: 1 to {BACKUPS_MAX}");
+    let set = || call.router.documents().settings().backups_kept();
+    let keep = call.params.keep.map_or_else(set, |it| it as usize);
+    if !(1..=BACKUPS_KEPT_MAX as usize).contains(&keep) {
+        let message = format!("`keep` is {keep}: 1 to {BACKUPS_KEPT_MAX}");
         return Err(Error::new(Kind::InvalidParams, message).with("param", "keep"));
     }
     let shared = call.shared();
     later(async move {
-        let made = shared.store.back_up(keep as usize).await.map_err(|err| shared.refusal(err))?;
+        let made = shared.store.back_up(keep).await.map_err(|err| shared.refusal(err))?;
         tracing::info!(path = %made.path.display(), bytes = made.bytes, "backed up");
         Ok(json_of(&BackupResult {
             backup: Backup {

@@ -35,12 +35,24 @@ impl Calls {
         Calls { log: Log::created(store, session(number)).await, tokens: 0, made: 0 }
     }
 
-    /// A call of so many tokens; without a model it leaves no answer.
+    /// A call of so many tokens.
     async fn add(
         &mut self,
         store: &Arc<dyn Store>,
         at: Timestamp,
-        (model, tokens): (Option<&str>, u64),
+        used: (&str, u64),
+        cost: Option<&str>,
+    ) {
+        let (model, tokens) = used;
+        self.told(store, at, ("message", model, tokens), cost).await;
+    }
+
+    /// The same, with what becomes of it: a message or a call that gave none.
+    async fn told(
+        &mut self,
+        store: &Arc<dyn Store>,
+        at: Timestamp,
+        (kind, model, tokens): (&str, &str, u64),
         cost: Option<&str>,
     ) {
         let usage = |tokens: u64, cost: Option<&str>| {
@@ -51,17 +63,18 @@ impl Calls {
         self.tokens += tokens;
         self.made += 1;
         let members = json!({"usage": usage(self.tokens, None), "iterations": self.made});
-        let said = match model {
-            Some(model) => {
-                let begun = u128::try_from(at.0).expect("after 1970") << 80;
-                let id = MessageId(begun | u128::from(self.made) << 8 | self.log.session.0 & 0xff);
-                let message = json!({"id": id, "at": at, "role": "assistant", "thread": "main",
-                    "task": task(self.made.into()), "model": model, "content": [],
-                    "usage": usage(tokens, cost)});
-                raw("message.appended", json!({"message": message, "session": members}))
-            }
-            None => raw("usage.recorded", json!({ "session": members })),
-        };
+        let begun = u128::try_from(at.0).expect("after 1970") << 80;
+        let id = MessageId(begun | u128::from(self.made) << 8 | self.log.session.0 & 0xff);
+        let mut thing = json!({"id": id, "at": at, "task": task(self.made.into()), "model": model,
+            "usage": usage(tokens, cost)});
+        let mut event = "usage.recorded";
+        if kind == "message" {
+            event = "message.appended";
+            thing["role"] = "assistant".into();
+            thing["thread"] = "main".into();
+            thing["content"] = json!([]);
+        }
+        let said = raw(event, json!({ kind: thing, "session": members }));
         self.log.add(store, vec![said]).await;
     }
 }
@@ -81,11 +94,11 @@ fn tokens(sums: &SessionUsageResult) -> u64 {
 
 pub(crate) async fn calls_are_summed_up_by_all_alike(store: Arc<dyn Store>) {
     let (mut one, mut two) = (Calls::of(&store, 1).await, Calls::of(&store, 2).await);
-    one.add(&store, at(0, 9), (Some("a/x"), 10), Some("0.1")).await;
-    one.add(&store, at(0, 23), (Some("a/y"), 20), None).await;
-    two.add(&store, at(1, 0), (Some("a/x"), 40), Some("0.000000000000001")).await;
-    one.add(&store, at(1, 12), (Some("a/x"), 80), Some("0.2")).await;
-    two.add(&store, at(2, 1), (Some("a/z"), 160), Some("0")).await;
+    one.add(&store, at(0, 9), ("a/x", 10), Some("0.1")).await;
+    one.add(&store, at(0, 23), ("a/y", 20), None).await;
+    two.add(&store, at(1, 0), ("a/x", 40), Some("0.000000000000001")).await;
+    one.add(&store, at(1, 12), ("a/x", 80), Some("0.2")).await;
+    two.add(&store, at(2, 1), ("a/z", 160), Some("0")).await;
     for by in EACH {
         let all = usage(&store, by, None, None).await;
         let of_totals = (all.totals.input_tokens, all.totals.output_tokens, all.calls);
@@ -116,17 +129,18 @@ pub(crate) async fn calls_are_summed_up_by_all_alike(store: Arc<dyn Store>) {
     assert_eq!(keys(days), ["2026-11-23", "2026-11-22", "2026-11-21"]);
 }
 
-/// A call whose answer said nothing is in the sums, though it has no row of its own.
+/// A call that gave no answer is in all sums, and in the row of its task.
 pub(crate) async fn a_call_without_an_answer_counts(store: Arc<dyn Store>) {
     let mut one = Calls::of(&store, 1).await;
-    one.add(&store, at(0, 9), (Some("a/x"), 10), Some("0.1")).await;
-    one.add(&store, at(0, 10), (None, 7), None).await;
-    for by in [UsageBy::Session, UsageBy::Model, UsageBy::Agent, UsageBy::Day] {
-        let all = usage(&store, by, None, None).await;
-        assert_eq!((all.calls, all.unpriced, tokens(&all)), (2, 1, 17), "{by:?}");
+    one.add(&store, at(0, 9), ("a/x", 10), Some("0.1")).await;
+    one.told(&store, at(0, 10), ("call", "a/x", 7), None).await;
+    for by in EACH {
+        for since in [None, Some(at(0, 9))] {
+            let all = usage(&store, by, None, since).await;
+            assert_eq!((all.calls, all.unpriced, tokens(&all)), (2, 1, 17), "{by:?} {since:?}");
+        }
+        assert_eq!(usage(&store, by, None, Some(at(0, 10))).await.calls, 1, "{by:?}");
     }
-    let calls = usage(&store, UsageBy::Call, None, None).await;
-    assert_eq!((calls.calls, calls.totals.input_tokens, tokens(&calls)), (2, 17, 10));
 }
 
 /// What only copies an answer, as a fork does, is no call.

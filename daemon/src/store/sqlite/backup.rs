@@ -68,6 +68,16 @@ pub(super) fn list(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(all)
 }
 
+/// When the newest copy was made, as its name says it: a file's own time changes when it is moved.
+pub(super) fn newest_at(dir: &Path) -> Option<Timestamp> {
+    let all = list(dir).ok()?;
+    all.iter().rev().find_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        let (day, time) = name.strip_prefix(NAMED.0)?.strip_suffix(NAMED.1)?.split_once('T')?;
+        format!("{day}T{}", time.replace('-', ":")).parse().ok()
+    })
+}
+
 fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
     let from = connect(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     std::fs::OpenOptions::new().write(true).create_new(true).open(to)?;

@@ -192,6 +192,10 @@ impl Store for SqliteStore {
         })
     }
 
+    fn backed_up_at(&self) -> Option<Timestamp> {
+        backup::newest_at(&self.dir)
+    }
+
     fn backups(&self) -> Vec<PathBuf> {
         backup::list(&self.dir).unwrap_or_default()
     }

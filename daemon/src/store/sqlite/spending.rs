@@ -134,7 +134,7 @@ pub(super) fn usage(conn: &Connection, filter: UsageFilter) -> Result<SessionUsa
     whole_days(conn, one, from, &mut sums)?;
     if let Some(since) = filter.since {
         let end = from.saturating_mul(DAY_MS);
-        answers(conn, one, since, |session, agent, call| {
+        calls(conn, one, since, |session, agent, call| {
             if call.at >= since && call.at.0 < end {
                 let (day, model) = (day_of(call.at), call.model.clone().unwrap_or_default());
                 let whose = Whose { session, day, model, agent: agent.to_owned() };
@@ -145,7 +145,7 @@ pub(super) fn usage(conn: &Connection, filter: UsageFilter) -> Result<SessionUsa
     }
     if sums.is_fine() {
         let since = filter.since.unwrap_or(Timestamp(i64::MIN));
-        answers(conn, one, since, |session, _, call| {
+        calls(conn, one, since, |session, _, call| {
             sums.add_fine(session, call);
             !sums.is_full()
         })?;
@@ -176,6 +176,33 @@ fn whole_days(
         sums.add(&Whose { session, day, model, agent }, &spent);
     }
     Ok(())
+}
+
+/// Calls, those first that gave no answer, until one is not taken.
+fn calls(
+    conn: &Connection,
+    one: Option<Numbered>,
+    since: Timestamp,
+    mut take: impl FnMut(SessionId, &str, &Call) -> bool,
+) -> Result<(), Trouble> {
+    let own = if one.is_some() { "t.session = ?1 AND" } else { "" };
+    let sql = format!(
+        "SELECT t.first, t.session, s.id, s.agent FROM things t JOIN sessions s \
+         ON s.no = t.session WHERE {own} t.kind = 'call'"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query(rusqlite::params_from_iter(one.map(|it| it.no)))?;
+    while let Some(row) = rows.next()? {
+        let session = Numbered { no: row.get(1)?, id: SessionId::from_bytes(row.get(2)?) };
+        let (seq, agent): (i64, String) = (row.get(0)?, row.get(3)?);
+        let used = log::held(conn, session, count(seq))?.thing(session, count(seq), "call")?;
+        if let Some(call) = Call::of_answer(used.get())
+            && !take(session.id, &agent, &call)
+        {
+            return Ok(());
+        }
+    }
+    answers(conn, one, since, take)
 }
 
 /// Answers that were begun at most a day before `since`, or later, newest first, until one is not
