@@ -26,12 +26,8 @@ const USUAL: &str = "general";
 
 /// One that is always there, until the settings say otherwise: name, scope, description, system text.
 const BUILT_IN: [(&str, Scope, &str, &str); 4] = [
-    (
-        USUAL,
-        Scope::Global,
-        "answers whatever is asked",
-        "Answer what is asked. Say so when you do not know.",
-    ),
+    // Who chose nobody gets the model as it is.
+    (USUAL, Scope::Global, "answers whatever is asked", ""),
     (
         "brainstorm",
         Scope::Assistant,
@@ -129,7 +125,7 @@ fn agent(settings: &Settings, name: &str) -> Option<Agent> {
         name: (*name).to_owned(),
         scope: *scope,
         model: None,
-        system: Some((*system).to_owned()),
+        system: Some((*system).to_owned()).filter(|it| !it.is_empty()),
         mode: None,
         description: Some((*description).to_owned()),
         source: AgentSource::BuiltIn,
