@@ -1,6 +1,7 @@
 //! Does an answer say how the window of its call was spent, in few bytes?
 
 use serde_json::{Value, json};
+use sess_tests::harness::table::text;
 use sess_tests::harness::{Plan, Wire, stub};
 use sess_tests::stub::Stub;
 
@@ -25,7 +26,8 @@ async fn the_parts_sum_up_to_what_the_provider_counted_and_cost_few_bytes() {
     let usage = json!({"prompt_tokens": 4711, "completion_tokens": 5, "total_tokens": 4716});
     stub.script("stub", json!([{"text": "x"}, {"usage": usage}])).await.unwrap();
     let (_daemon, mut wire) = daemon(&stub).await;
-    let session = wire.session().await;
+    let system = json!({"system": "say little, and that in words which a child can understand"});
+    let session = text(&wire.ok("session/create", system).await["id"]).to_owned();
     let done = wire.turn(&session, "hello").await;
     let prompt = &done["answer"]["prompt"];
     let part = |name: &str| prompt[name].as_u64().unwrap_or(0);

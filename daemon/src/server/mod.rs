@@ -40,6 +40,8 @@ pub async fn serve(router: Router, listener: UnixListener) {
     let mut next = 1;
     loop {
         let stream = tokio::select! {
+            // First: who comes once it is over waits for the successor, and is not told off by this one.
+            biased;
             () = shared.stop.finished() => return,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
