@@ -130,7 +130,8 @@ async fn a_kill_in_an_import_leaves_all_or_nothing() {
     let mut wire = here.wire().await;
     let session = wire.session().await;
     for number in 0..60 {
-        wire.turn(&session, &format!("turn {number}")).await;
+        // So long that they come in several pieces.
+        wire.turn(&session, &format!("turn {number}, ").repeat(1000)).await;
     }
     let whole = exported(&mut wire, &session, "jsonl").await;
     let mut there = Daemon::start().await;

@@ -11,6 +11,8 @@ use super::{open, wal};
 
 /// Bytes of SQLite's log behind which it is copied into the database.
 const COPY_BYTES: u64 = 16 << 20;
+/// The same amid an import, which fills it fast: whoever waits meanwhile waits for less.
+const PIECE_COPY_BYTES: u64 = 4 << 20;
 /// Bytes of SQLite's log behind which it is also cut.
 const CUT_BYTES: u64 = 64 << 20;
 /// Batches between two looks at the log's size.
@@ -39,6 +41,15 @@ impl Keeper {
         if self.batches < BATCHES_PER_LOOK {
             return Ok(());
         }
+        self.look(conn, COPY_BYTES)
+    }
+
+    /// After a piece of an import: looks each time.
+    pub(super) fn after_piece(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        self.look(conn, PIECE_COPY_BYTES)
+    }
+
+    fn look(&mut self, conn: &Connection, most: u64) -> rusqlite::Result<()> {
         self.batches = 0;
         if self.marker.state == State::Emptying {
             // There are commits in the log anew: from here on, an empty one is damage.
@@ -47,7 +58,7 @@ impl Keeper {
         let bytes = log_bytes(conn)?;
         if bytes > CUT_BYTES {
             self.cut(conn)
-        } else if bytes > COPY_BYTES {
+        } else if bytes > most {
             self.copy(conn)
         } else {
             Ok(())

@@ -34,9 +34,10 @@ const LEFT: [(&str, &str); 4] = [
 /// What a row says whose column `session` names none that is still on its way.
 pub(super) const SEEN: &str = "session NOT IN (SELECT no FROM importing)";
 
-/// What a row `b` of `blobs` says that is not only there for a session on its way.
-pub(super) const SEEN_BLOB: &str = "(NOT EXISTS (SELECT 1 FROM blob_refs r \
-     JOIN importing i ON i.no = r.session WHERE r.blob = b.id) \
+/// What a row `b` of `blobs` says that is not only there for a session on its way. The join goes over those, of
+/// which there are few, and not over the many that may name the blob.
+pub(super) const SEEN_BLOB: &str = "(NOT EXISTS (SELECT 1 FROM importing i \
+     CROSS JOIN blob_refs r ON r.session = i.no AND r.blob = b.id) \
      OR EXISTS (SELECT 1 FROM blob_refs r JOIN sessions s ON s.no = r.session WHERE r.blob = b.id))";
 
 /// A step of an import, each in a transaction of its own.

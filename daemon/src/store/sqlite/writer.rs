@@ -225,7 +225,7 @@ impl Writer {
     fn after(&mut self, done: Result<(), StoreError>) {
         match done {
             Ok(()) => {
-                let done = self.keeper.after_batch(&self.conn);
+                let done = self.keeper.after_piece(&self.conn);
                 self.judge(done);
             }
             Err(StoreError::Unknown(text)) => self.poison(&text),

@@ -1,7 +1,7 @@
 //! What is seen of a session from elsewhere before all of it is there: nothing, to anybody, whatever ends it.
 
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use sess_protocol::methods::UsageBy;
 use tokio::task::JoinHandle;
@@ -49,9 +49,9 @@ impl Elsewhere {
     }
 
     /// A source that says when it pauses, and is told whether to go on or to break.
-    fn paused(&self) -> (Arc<Paused>, oneshot::Receiver<()>, Sender<bool>) {
+    fn paused(&self) -> (Arc<Paused>, oneshot::Receiver<()>, SyncSender<bool>) {
         let (reached, is_reached) = oneshot::channel();
-        let (go, goes) = channel();
+        let (go, goes) = sync_channel(1);
         let source = Paused {
             blob: self.blob.clone(),
             commits: self.commits.clone(),
@@ -74,7 +74,7 @@ impl Elsewhere {
 /// An import that pauses.
 struct Half {
     coming: JoinHandle<Result<(), StoreError>>,
-    go: Sender<bool>,
+    go: SyncSender<bool>,
 }
 
 impl Half {
