@@ -2,6 +2,7 @@
 
 pub mod bins;
 pub mod faults;
+pub mod figures;
 pub mod harness;
 pub mod sabotage;
 pub mod stub;

@@ -1,9 +1,7 @@
 //! A session out of the Markdown that an export wrote for people: each message as one text.
 
 use sess_protocol::id::{MessageId, SessionId, TaskId, ThreadId};
-use sess_protocol::things::{
-    Block, Message, MessageKind, MessageStatus, Mode, Role, Scope, Session, SessionStatus, Usage,
-};
+use sess_protocol::things::{Block, Message, Mode, Role, Scope, Session, SessionStatus, Usage};
 use sess_protocol::time::Timestamp;
 
 use super::rebuild::Heard;
@@ -142,27 +140,10 @@ fn messages(sections: Vec<Section>, world: &dyn World) -> Vec<Message> {
             last.at = at;
             continue;
         }
-        messages.push(Message {
-            id: MessageId(world.ordered()),
-            thread: ThreadId::main(),
-            seq: 0,
-            role,
-            content: vec![Block::text(text)],
-            at,
-            status: MessageStatus::Complete,
-            kind: MessageKind::Text,
-            parent: None,
-            task,
-            by: None,
-            model,
-            usage: None,
-            prompt: None,
-            attempt: None,
-            ttft_ms: None,
-            duration_ms: None,
-            stop_reason: None,
-            endpoint: None,
-        });
+        let id = MessageId(world.ordered());
+        let mut message = Message::empty(id, &ThreadId::main(), 0, role, at);
+        (message.content, message.task, message.model) = (vec![Block::text(text)], task, model);
+        messages.push(message);
     }
     messages
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use sess_protocol::money::Money;
 
 use super::Finish;
-use super::settings::{Kind, Provider};
+use super::settings::Provider;
 
 /// The table, with its date in it.
 const TABLE: &str = include_str!("prices.json");
@@ -118,15 +118,7 @@ impl Prices {
     /// The prices that hold for this provider.
     pub(crate) fn new(provider: &Provider) -> Prices {
         let own = parse(&provider.prices).unwrap_or_default();
-        let maker = match provider.kind {
-            // Somebody else's address has somebody else's prices.
-            _ if provider.base_url.is_some() => None,
-            Kind::Openai | Kind::OpenaiResponses => Some("openai"),
-            Kind::Anthropic => Some("anthropic"),
-            Kind::Gemini => Some("gemini"),
-            Kind::Ollama | Kind::Echo | Kind::Acp => None,
-        };
-        Prices { own, maker: maker.and_then(|it| table().get(it)) }
+        Prices { own, maker: provider.maker().and_then(|it| table().get(it)) }
     }
 
     /// What a call of this model cost, if that is known. `today` is written as `2026-11-21`.

@@ -49,6 +49,20 @@ pub struct Provider {
     pub windows: BTreeMap<String, u64>,
 }
 
+impl Provider {
+    /// Whose models these are, by the name in the tables of what makers say. Somebody else's address has
+    /// somebody else's prices, and somebody else's model may go by a maker's name.
+    pub(super) fn maker(&self) -> Option<&'static str> {
+        match self.kind {
+            _ if self.base_url.is_some() => None,
+            Kind::Openai | Kind::OpenaiResponses => Some("openai"),
+            Kind::Anthropic => Some("anthropic"),
+            Kind::Gemini => Some("gemini"),
+            Kind::Ollama | Kind::Echo | Kind::Acp => None,
+        }
+    }
+}
+
 /// The protocol that a provider speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use sess_protocol::things::PromptSize;
 
 use super::prices::by_name;
-use super::settings::{Kind, Provider};
+use super::settings::Provider;
 use super::{Part, Prompt};
 
 /// The windows of the makers' models, with their date.
@@ -65,15 +65,7 @@ pub(crate) struct Windows {
 impl Windows {
     /// The windows that hold for this provider.
     pub(crate) fn new(provider: &Provider) -> Self {
-        let maker = match provider.kind {
-            // Somebody else's model may go by a maker's name.
-            _ if provider.base_url.is_some() => None,
-            Kind::Openai | Kind::OpenaiResponses => Some("openai"),
-            Kind::Anthropic => Some("anthropic"),
-            Kind::Gemini => Some("gemini"),
-            Kind::Ollama | Kind::Echo | Kind::Acp => None,
-        };
-        let maker = maker.and_then(|it| table().get(it)?.as_object());
+        let maker = provider.maker().and_then(|it| table().get(it)?.as_object());
         Self { own: provider.windows.clone(), maker }
     }
 

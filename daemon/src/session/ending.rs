@@ -5,9 +5,8 @@ use sess_protocol::event::{
 };
 use sess_protocol::id::{MessageId, TaskId, ThreadId};
 use sess_protocol::things::{
-    Block, By, Call, Message, MessageKind, MessagePatch, MessageStatus, PromptSize, Role,
-    SessionPatch, SessionStatus, Task, TaskError, TaskPatch, TaskReason, TaskStatus, ThreadPatch,
-    Usage,
+    Block, By, Call, Message, MessagePatch, MessageStatus, PromptSize, Role, SessionPatch,
+    SessionStatus, Task, TaskError, TaskPatch, TaskReason, TaskStatus, ThreadPatch, Usage,
 };
 
 use super::state::Change;
@@ -178,7 +177,7 @@ impl Change {
         whole: bool,
     ) -> Message {
         let id = answer.message.expect("an answer with content has an id");
-        let mut message = empty_message(id, thread, self.next_seq(), Role::Assistant, self.now);
+        let mut message = Message::empty(id, thread, self.next_seq(), Role::Assistant, self.now);
         if !whole {
             message.status = MessageStatus::Partial;
         }
@@ -194,36 +193,5 @@ impl Change {
         message.stop_reason = answer.stop_reason;
         message.endpoint = answer.endpoint;
         message
-    }
-}
-
-/// A message that says nothing yet.
-pub(super) fn empty_message(
-    id: MessageId,
-    thread: &ThreadId,
-    seq: u64,
-    role: Role,
-    at: sess_protocol::time::Timestamp,
-) -> Message {
-    Message {
-        id,
-        thread: thread.clone(),
-        seq,
-        role,
-        content: Vec::new(),
-        at,
-        status: MessageStatus::Complete,
-        kind: MessageKind::Text,
-        parent: None,
-        task: None,
-        by: None,
-        model: None,
-        usage: None,
-        prompt: None,
-        attempt: None,
-        ttft_ms: None,
-        duration_ms: None,
-        stop_reason: None,
-        endpoint: None,
     }
 }

@@ -10,7 +10,6 @@ use sess_protocol::things::{
     TaskRequest, TaskStatus, Usage,
 };
 
-use super::ending::empty_message;
 use super::state::Change;
 use super::steering::Move;
 
@@ -236,7 +235,7 @@ impl Change {
         content: Vec<Block>,
     ) -> Message {
         let parent = self.state.head(thread).flatten();
-        let mut message = empty_message(id, thread, self.next_seq(), Role::User, self.now);
+        let mut message = Message::empty(id, thread, self.next_seq(), Role::User, self.now);
         message.parent = parent;
         message.task = Some(task);
         message.content = content;

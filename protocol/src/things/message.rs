@@ -51,6 +51,34 @@ thing! {
     }
 }
 
+impl Message {
+    /// A message that says nothing yet.
+    #[must_use]
+    pub fn empty(id: MessageId, thread: &ThreadId, seq: u64, role: Role, at: Timestamp) -> Self {
+        Self {
+            id,
+            thread: thread.clone(),
+            seq,
+            role,
+            content: Vec::new(),
+            at,
+            status: MessageStatus::Complete,
+            kind: MessageKind::Text,
+            parent: None,
+            task: None,
+            by: None,
+            model: None,
+            usage: None,
+            prompt: None,
+            attempt: None,
+            ttft_ms: None,
+            duration_ms: None,
+            stop_reason: None,
+            endpoint: None,
+        }
+    }
+}
+
 words! {
     /// Who speaks.
     Role {

@@ -17,7 +17,7 @@ use crate::exchange::spool::{Draft, failed};
 use crate::exchange::{export, html, page};
 use crate::session::command::ViewNow;
 use crate::shared::Shared;
-use crate::store::{MessagePage, Messages, StoreError};
+use crate::store::{MessagePage, StoreError};
 
 /// Messages that are read at a time.
 const PAGE: u32 = 200;
@@ -37,7 +37,10 @@ pub(in crate::server) async fn export(call: Call<'_, m::SessionExport>) -> Route
             ExportFormat::Jsonl => export::write(&shared, session, now.seq, draft).await?,
             _ => write_view(&shared, session, now, (draft, format)).await?,
         };
-        let (hash, bytes) = spool.keep(draft).map_err(|err| failed(&err))?;
+        // A large file takes seconds to be synced.
+        let kept = tokio::task::spawn_blocking(move || spool.keep(draft)).await;
+        let kept = kept.map_err(|err| shared.bug(&err.to_string()))?;
+        let (hash, bytes) = kept.map_err(|err| failed(&err))?;
         Ok(json_of(&SessionExportResult { blob: format!("sha256:{hash}"), bytes }))
     })
 }
@@ -66,7 +69,7 @@ async fn write_view(
     let mut written = 0;
     for start in starts(shared, session, now.head).await? {
         let page = MessagePage { before: start.1, head: start.0, after: None, limit: PAGE };
-        for raw in whole_page(shared, session, page).await?.messages {
+        for raw in page_of(shared, session, page).await?.messages {
             if is_json {
                 add(if written > 0 { ",\n" } else { "\n" })?;
                 add(raw.get())?;
@@ -109,7 +112,7 @@ async fn starts(
     let (mut starts, mut before) = (vec![(head, None)], None);
     loop {
         let page = MessagePage { head, before, after: None, limit: PAGE };
-        let page = whole_page(shared, session, page).await?;
+        let page = page_of(shared, session, page).await?;
         let oldest = page.messages.first().map(|it| super::super::views::id_of(it));
         before = oldest.and_then(|it| it.parse().ok());
         if !page.more || before.is_none() {
@@ -118,14 +121,6 @@ async fn starts(
         }
         starts.push((head, before));
     }
-}
-
-async fn whole_page(
-    shared: &Shared,
-    session: SessionId,
-    page: MessagePage,
-) -> Result<Messages, Error> {
-    page_of(shared, session, page).await
 }
 
 /// A message whose texts are whole again.

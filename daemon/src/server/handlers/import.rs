@@ -167,12 +167,13 @@ async fn blobs_of(shared: &Shared, spool: &Spool, heard: &Heard) -> Result<Vec<N
         let path = spool.find(hash).ok_or_else(|| {
             invalid("its bytes are not here").hint("put them with `blob/put` first, or use `jsonl`")
         })?;
-        let bytes = tokio::fs::read(path).await.map_err(|err| failed(&err))?;
-        whole += bytes.len() as u64;
+        // Looked at before it is read: a file that was put may be larger than all memory.
+        whole += tokio::fs::metadata(&path).await.map_err(|err| failed(&err))?.len();
         if whole > BLOBS_BYTES_MAX {
             let error = invalid("the bytes that the file names are too many; use `jsonl`");
             return Err(error.with("limit_bytes", BLOBS_BYTES_MAX));
         }
+        let bytes = tokio::fs::read(path).await.map_err(|err| failed(&err))?;
         blobs.push(NewBlob { hash, bytes });
     }
     Ok(blobs)
