@@ -11,6 +11,7 @@ use sess_protocol::id::SessionId;
 use sess_protocol::view::Members;
 
 use super::rows::{Columns, Numbered, Sum, Trouble, count, int};
+use super::short;
 use crate::store::{Hash, StoredCommit, StoredEvent};
 
 const COLUMNS: &str = "session, first, last, hash, body, private, crc";
@@ -59,22 +60,35 @@ fn around(session: SessionId) -> (String, &'static str) {
     (format!("{{\"session\":\"{session}\",\"epoch\":0,\"events\":"), "}")
 }
 
-/// What is kept of a body: its events, or all of one that has more to say.
-fn kept(session: SessionId, body: &str) -> &str {
+/// What is kept of a body: its events, in a short form, or all of one that has more to say.
+fn kept(session: SessionId, body: &str) -> Cow<'_, str> {
     let (before, behind) = around(session);
     let events = body.strip_prefix(before.as_str()).and_then(|it| it.strip_suffix(behind));
     // A body with further members behind its events ends in something else.
-    events.filter(|it| it.starts_with('[') && it.ends_with(']')).unwrap_or(body)
+    let events = events.filter(|it| it.starts_with('[') && it.ends_with(']'));
+    match events.map(|it| (it, short::shortened(it))) {
+        None => Cow::Borrowed(body),
+        Some((events, None)) => Cow::Borrowed(events),
+        Some((_, Some(short))) => Cow::Owned(short),
+    }
 }
 
-/// The body, byte for byte, of which this was kept.
-pub(super) fn whole(session: SessionId, kept: &str) -> String {
-    if !kept.starts_with('[') {
-        return kept.to_owned();
+/// The JSON of which this was kept, or nothing where nobody can have kept it: events, or a whole body.
+pub(super) fn json(kept: &str) -> Option<Cow<'_, str>> {
+    if kept.as_bytes().first() == Some(&short::MARK) {
+        return short::expanded(kept).map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(kept))
+}
+
+/// The body, byte for byte, of which this JSON was kept.
+pub(super) fn whole(session: SessionId, json: &str) -> String {
+    if !json.starts_with('[') {
+        return json.to_owned();
     }
     let (mut body, behind) = around(session);
-    body.reserve_exact(kept.len() + behind.len());
-    body.push_str(kept);
+    body.reserve_exact(json.len() + behind.len());
+    body.push_str(json);
     body.push_str(behind);
     body
 }
@@ -111,7 +125,8 @@ fn entry(row: &Row<'_>, session: Numbered, seq: u64) -> Result<Entry, Trouble> {
     }
     let body =
         std::str::from_utf8(body).map_err(|_| session.damaged(seq, "the body is not UTF-8"))?;
-    Ok(Entry { first: count(first), last: count(last), hash, body: whole(session.id, body) })
+    let json = json(body).ok_or_else(|| session.damaged(seq, "the body cannot be opened"))?;
+    Ok(Entry { first: count(first), last: count(last), hash, body: whole(session.id, &json) })
 }
 
 /// The commit that holds this event.

@@ -40,6 +40,7 @@ mod readers;
 mod rows;
 mod schema;
 mod sessions;
+mod short;
 mod spending;
 mod things;
 mod wal;

@@ -254,6 +254,7 @@ fn id_in_log(conn: &Connection, no: i64) -> Result<SessionId, Trouble> {
             Ok((row.get(0)?, row.get(1)?))
         })
         .map_err(|_| bad())?;
+    let body = log::json(&body).ok_or_else(bad)?;
     let kept: Value = serde_json::from_str(&body).map_err(|_| bad())?;
     let first = kept.get(0).or_else(|| kept.get("events")?.get(0));
     // A session's first event makes it and says its id; the reserved log's first says none.

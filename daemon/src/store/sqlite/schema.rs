@@ -6,7 +6,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::open::OpenError;
-use super::projection;
+use super::{projection, short};
 use crate::store::Hash;
 
 /// What `file` and SQLite itself show as the kind of this database: `sess`.
@@ -37,6 +37,8 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         refolds: true,
     },
     Migration { name: "sessions on their way", sql: IMPORTING, refolds: false },
+    Migration { name: "words that commits say again and again", sql: short::TABLE, refolds: false },
+    Migration { name: "the log as JSON", sql: short::VIEWS, refolds: false },
 ];
 
 /// Short numbers (`sessions.no`) stand for sessions everywhere else, since bytes on disk matter.
