@@ -5,6 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sess_tests::faults::Rng;
+use sess_tests::figures::figure;
 use sess_tests::harness::{Wire, said};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -83,12 +84,16 @@ async fn story(kills: &[u64], seed: u64) {
     let (view, list) = stage.truth(50).await;
     end.send_replace(view["session"]["seq"].as_u64().unwrap());
     let truth = normal(&view);
+    let mut seen_all = 0;
     for (who, seq, seen) in all_of(&mut followers).await {
         let ours = normal(&seen);
         assert!(ours == truth, "{who}, at {seq}: {}", difference(&ours, &truth));
+        seen_all += 1;
     }
     assert_eq!(view["messages"], Value::Array(list.clone()), "resume and list say the same");
     let answers = answers(&mut stage.daemon().wire().await, &list, &tasks).await;
+    let of = format!("{} followers, {} kills", seen_all + verdicts.len(), kills.len());
+    figure("R5", "views that differ from the truth", 0, of);
     verdicts.iter().for_each(|it| assert_eq!(&it.2, answers.last().unwrap(), "{}", it.0));
     holds(&answers, &stage.sent().await);
 }

@@ -1,11 +1,14 @@
 //! How much memory does the daemon hold: idle, after much was said, with much loaded, with many followed?
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::{Value, json};
+use sess_tests::harness::Daemon;
 
 use crate::Bench;
 use crate::client::Client;
-use crate::measure::{rss_bytes, rss_mib};
+use crate::measure::{Samples, cpu_ms, rss_bytes, rss_mib};
 use crate::report::Bar;
 
 const MODEL: &str = "stub/pieces-1";
@@ -13,6 +16,8 @@ const MODEL: &str = "stub/pieces-1";
 const SESSIONS: usize = 100;
 const TURNS: usize = 10;
 const MANY: usize = 1_000;
+/// Connections that follow one session, twice.
+const FOLLOWERS: usize = 50;
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
     let plan = bench.plan();
@@ -36,11 +41,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 /// What a session takes that is loaded and that nobody uses.
-fn loaded(
-    bench: &mut Bench,
-    daemon: &sess_tests::harness::Daemon,
-    client: &mut Client,
-) -> Result<()> {
+fn loaded(bench: &mut Bench, daemon: &Daemon, client: &mut Client) -> Result<()> {
     let listed = client.call("session/list", &json!({ "limit": SESSIONS }))?;
     let sessions: Vec<&Value> =
         listed["sessions"].as_array().into_iter().flatten().map(|it| &it["id"]).collect();
@@ -87,5 +88,45 @@ fn many(bench: &mut Bench) -> Result<()> {
     let used = rss_mib(daemon.pid())?;
     let what = ("memory, 1,000 sessions followed by one connection", "MiB");
     bench.report.add(what, None, used, Bar::AtMost(40.0));
+    followers(bench, &daemon, &sessions[0])?;
+    idle(bench, &daemon)
+}
+
+/// One session, and many who watch it: what one more of them takes.
+fn followers(bench: &mut Bench, daemon: &Daemon, session: &str) -> Result<()> {
+    let more = |count: usize| -> Result<Vec<Client>> {
+        let follow = json!({ "session": session });
+        (0..count)
+            .map(|_| {
+                let mut client = Client::connect(&daemon.plan().socket())?;
+                client.call("session/follow", &follow).map(|_| client)
+            })
+            .collect()
+    };
+    // The first ones also pay for what all share.
+    let first = more(FOLLOWERS)?;
+    let before = rss_bytes(daemon.pid())?;
+    let rest = more(FOLLOWERS)?;
+    let each = (rss_bytes(daemon.pid())? - before) / rest.len() as f64;
+    drop((first, rest));
+    bench.report.add(
+        ("a follower with its connection", "bytes"),
+        None,
+        each,
+        Bar::AtMost(65_536.0),
+    );
+    Ok(())
+}
+
+/// What is worked when nobody asks for anything, with much loaded and followed.
+fn idle(bench: &mut Bench, daemon: &Daemon) -> Result<()> {
+    let mut used = Samples::default();
+    for _ in 0..bench.rounds(10) {
+        let before = cpu_ms(daemon.pid())?;
+        std::thread::sleep(Duration::from_secs(1));
+        used.add(cpu_ms(daemon.pid())? - before);
+    }
+    let what = ("work of a second without requests", "CPU ms");
+    bench.report.add(what, None, used, Bar::AtMost(1.0));
     Ok(())
 }

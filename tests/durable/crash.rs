@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sess_tests::faults::{CrashState, CrashStates, RecordLog};
+use sess_tests::figures::{figure, sized};
 use sess_tests::harness::Plan;
 use sess_tests::harness::daemon::SABOTAGE_VARIABLE;
 use tokio::task::JoinSet;
 
 use crate::judge::{Judge, Verdict};
-use crate::{Shm, sized, work};
+use crate::{Shm, work};
 
 /// States that are judged, and how many of them at a time.
 const STATES: usize = 1_000;
@@ -108,7 +109,10 @@ async fn trial(judge: Arc<Judge>, state: CrashState, plan: Plan) -> (String, Ver
 async fn a_power_cut_at_any_moment_takes_back_nothing_that_was_told() {
     let sum = explore(Plan::new(), Plan::new, sized(STATES)).await;
     let Sum { states, lost, unseen, half, broken, shown, .. } = &sum;
-    println!("crash states {states}: lost {lost}, observed and lost {unseen}, half {half}");
+    let of = format!("{states} crash states");
+    figure("R1", "with something acknowledged and lost by a power cut", lost, &of);
+    figure("R2", "with something observed and lost by a power cut", unseen, &of);
+    figure("R1", "with a commit in part", half, &of);
     assert_eq!((lost, unseen, half, broken), (&0, &0, &0, &0), "{shown:#?}");
 }
 

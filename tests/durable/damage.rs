@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sess_tests::faults::Rng;
+use sess_tests::figures::{figure, sized};
 use sess_tests::harness::Plan;
 use tokio::task::JoinSet;
 
+use crate::Shm;
 use crate::golden::{Golden, copy};
-use crate::{Shm, sized};
 
 /// Bits that are flipped, one a case.
 const FLIPS: usize = 300;
@@ -242,6 +243,7 @@ async fn damage_is_answered_with_an_error_or_not_at_all() {
         count - refused - errors,
         wrong.len()
     );
+    figure("R6", "damages read wrongly or met with a panic", wrong.len(), count);
     let show = |(name, it): &&(String, Outcome)| {
         let first: String = it.faults[0].chars().take(700).collect();
         format!("{name}: {} faults, as {first}", it.faults.len())

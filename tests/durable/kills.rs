@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sess_tests::faults::Rng;
+use sess_tests::figures::{figure, sized};
 use sess_tests::harness::table::text;
 use sess_tests::harness::{Daemon, Plan, said, stub, within};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
-
-use crate::sized;
 
 /// Kills, and the longest that a daemon lives.
 const KILLS: usize = 200;
@@ -211,13 +210,10 @@ async fn kills_at_random_moments_lose_and_double_nothing() {
         sum.doubled.push(format!("{stored} sessions are stored, {} were made", sessions.len()));
     }
     let queued = sent.iter().filter(|it| it.was_queued).count();
-    println!(
-        "kills {kills}: {} requests, {queued} queued, {} interrupted: lost {}, doubled {}",
-        sent.len(),
-        sum.interrupted,
-        sum.lost.len(),
-        sum.doubled.len()
-    );
+    println!("{kills} kills: {queued} queued, {} interrupted", sum.interrupted);
+    let of = format!("{} requests, {kills} kills", sent.len());
+    figure("R1", "acknowledged and lost by a kill", sum.lost.len(), &of);
+    figure("R4", "had an effect twice by a kill and a retry", sum.doubled.len(), &of);
     assert!(queued > kills && sum.interrupted > 0, "the kills meet work");
     assert!(sum.lost.is_empty() && sum.doubled.is_empty(), "{sum:#?}");
     assert!(!plan.words().contains("panicked"), "{}", plan.words());

@@ -14,11 +14,6 @@ mod kills;
 mod reading;
 mod work;
 
-/// A number at full size, or a tenth of it with `SESS_TENTH`, as when the tests themselves are tested.
-fn sized(full: usize) -> usize {
-    if std::env::var_os("SESS_TENTH").is_some() { full.div_ceil(10) } else { full }
-}
-
 /// A folder of a test's own on a file system in memory, gone with it.
 struct Shm(std::path::PathBuf);
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sess_tests::bins;
+use sess_tests::figures::figure;
 use sess_tests::harness::{Daemon, Plan, Wire, said, stub, within};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
@@ -122,7 +123,9 @@ async fn updates_under_load_refuse_nobody_and_lose_no_task() {
     }
     assert!(tasks >= UPDATES, "{tasks} tasks only: that was no load");
     let worst = knocks.await.unwrap();
-    println!("{UPDATES} updates, {tasks} tasks, the longest wait {worst:?}");
+    let of = format!("{UPDATES} updates, {tasks} tasks");
+    figure("R21", "refused connections", 0, &of);
+    figure("R21", "ms the longest wait", worst.as_millis(), &of);
     assert!(worst <= STALL_MAX, "somebody waited {worst:?}");
     let status = answered(&path, "daemon/status", json!({})).await;
     assert_eq!(status["tasks"], json!({"running": 0, "queued": 0, "waiting": 0}));

@@ -4,6 +4,7 @@
 
 use serde_json::{Value, json};
 use sess_protocol::methods::{Access, METHODS, MethodInfo};
+use sess_tests::figures::figure;
 use sess_tests::harness::table::{World, daemon_with_world};
 use sess_tests::harness::{Daemon, Wire};
 
@@ -61,9 +62,13 @@ async fn the_same_key_at_once(method: &MethodInfo) {
 
 #[tokio::test]
 async fn sixteen_requests_with_one_key_have_one_effect_and_one_answer() {
+    let mut methods = 0;
     for method in keyed() {
         the_same_key_at_once(method).await;
+        methods += 1;
     }
+    let of = format!("{methods} methods, {AT_ONCE} at once");
+    figure("R4", "effects beyond one, or other answers, of one key", 0, of);
 }
 
 #[tokio::test]

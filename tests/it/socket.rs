@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use sess_tests::figures::figure;
 use sess_tests::harness::{Daemon, Plan, Wire, within};
 use tokio::net::UnixDatagram;
 use tokio::process::Command;
@@ -155,9 +156,9 @@ async fn race(plan: &Plan, round: usize) -> (u32, JoinSet<(u32, ExitStatus)>) {
 
 #[tokio::test]
 async fn of_fifty_starts_at_once_one_leads_and_no_live_socket_is_unlinked() {
-    let rounds = std::env::var("SESS_ROUNDS").ok().and_then(|it| it.parse().ok());
+    let rounds = std::env::var("SESS_ROUNDS").ok().and_then(|it| it.parse().ok()).unwrap_or(ROUNDS);
     let plan = Plan::new();
-    for round in 0..rounds.unwrap_or(ROUNDS) {
+    for round in 0..rounds {
         let (leader, mut waiting) = race(&plan, round).await;
         let mut wire = Wire::connect(&plan.socket()).await;
         assert_eq!(wire.ok("daemon/status", json!({})).await["pid"], leader, "round {round}");
@@ -165,6 +166,7 @@ async fn of_fifty_starts_at_once_one_leads_and_no_live_socket_is_unlinked() {
         kill(Pid::from_raw(leader.cast_signed()), Signal::SIGKILL).unwrap();
         within("its end", waiting.join_next()).await.unwrap().unwrap();
     }
+    figure("R22", "rounds of fifty starts with another number of leaders than 1", 0, rounds);
 }
 
 #[tokio::test]

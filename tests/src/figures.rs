@@ -11,6 +11,19 @@ pub fn rounds(each_change: u64, long: u64) -> u64 {
     if std::env::var_os("SESS_LONG").is_some() { long } else { each_change }
 }
 
+/// How much longer the tests with [`sized`] numbers are in `tests/long`.
+const LONG_TIMES: usize = 20;
+
+/// A number at full size; many times that with `SESS_LONG`, and a tenth with `SESS_TENTH`, as when the tests
+/// themselves are tested.
+#[must_use]
+pub fn sized(full: usize) -> usize {
+    if std::env::var_os("SESS_TENTH").is_some() {
+        return full.div_ceil(10);
+    }
+    if std::env::var_os("SESS_LONG").is_some() { LONG_TIMES * full } else { full }
+}
+
 /// Says a figure, for `RELIABILITY.md`: of which promise (`R16`), what was counted, the value, and out of how many.
 /// It goes to standard output, and as a line of JSON to `figures.jsonl` in the folder of the build.
 ///

@@ -29,6 +29,8 @@ use trace::Trace;
 
 /// Seeds that are run when nothing else is asked for.
 const SEEDS: u64 = 2000;
+/// How many times as many with `SESS_LONG=1`.
+const LONG_TIMES: u64 = 50;
 /// Broken seeds after which no more are run.
 const BROKEN_MAX: usize = 20;
 /// Every so many seeds, one is run twice.
@@ -91,8 +93,12 @@ fn every_promise_holds_in_every_simulated_course_of_things() {
         assert!(course.wrong.is_none(), "{}", failure(seed, &course));
         return;
     }
-    let tenth = if number("SESS_TENTH") == Some(1) { 10 } else { 1 };
-    let seeds = number("SESS_SEEDS").unwrap_or(SEEDS / tenth);
+    let sized = match (number("SESS_TENTH"), number("SESS_LONG")) {
+        (Some(1), _) => SEEDS / 10,
+        (_, Some(1)) => SEEDS * LONG_TIMES,
+        _ => SEEDS,
+    };
+    let seeds = number("SESS_SEEDS").unwrap_or(sized);
     let began = Instant::now();
     let next = AtomicU64::new(0);
     let steps = AtomicU64::new(0);

@@ -16,7 +16,7 @@ use super::things::{TASK_COLUMNS, TaskRow};
 use super::{importing, schema, wal};
 
 /// Bytes of a page of a new database.
-pub(super) const PAGE_BYTES: u32 = 8192;
+pub(super) const PAGE_BYTES: u32 = 4096;
 /// The first version of SQLite without the bug that loses commits when its log begins again.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
 /// A database up to this size is checked whole after an unclean stop, a larger one page by page.
