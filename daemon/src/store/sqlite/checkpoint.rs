@@ -140,5 +140,8 @@ fn log_bytes(conn: &Connection) -> rusqlite::Result<u64> {
         .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
         .query_row((), |row| Ok((row.get(1)?, row.get(2)?)))?;
     let waiting = if frames.0 == frames.1 { 0 } else { frames.0 };
-    Ok(u64::try_from(waiting).unwrap_or(0) * u64::from(open::PAGE_BYTES + wal::FRAME_BYTES as u32))
+    // The database may be older than the size that new ones have.
+    let page: u64 =
+        conn.prepare_cached("PRAGMA page_size")?.query_row((), |row| row.get::<_, u32>(0))?.into();
+    Ok(u64::try_from(waiting).unwrap_or(0) * (page + wal::FRAME_BYTES as u64))
 }
