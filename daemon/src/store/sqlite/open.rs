@@ -1,5 +1,6 @@
 //! How the database is opened: refused untouched, or recovered and checked before anything is asked.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::checkpoint::BUSY_MS;
 use super::marker::{Marker, State};
 use super::rows::Trouble;
-use super::things::{TASK_COLUMNS, TaskRow};
+use super::things::{MESSAGE_COLUMNS, MessageRow, TASK_COLUMNS, TaskRow};
 use super::{importing, schema, wal};
 
 /// Bytes of a page of a new database.
@@ -136,12 +137,13 @@ pub(super) fn open(dir: &Path) -> Result<Opened, OpenError> {
     let bytes = std::fs::metadata(&path)?.len();
     let unclean =
         matches!(looked, Looked::Unclean) || (!empty && !lookups_are_sound(&conn, bytes)?);
-    if unclean {
-        check(&conn, bytes)?;
-    }
+    let mended = unclean && check(&conn, bytes)?;
     let most = if unclean { WHOLE_CHECK_BYTES_MAX } else { CLEAN_CHECK_BYTES_MAX };
     if bytes <= most && !empty {
         check_keyed_rows(&conn)?;
+    }
+    if mended {
+        check_message_rows(&conn)?;
     }
     schema::migrate(&mut conn, dir, schema::MIGRATIONS)?;
     if marker.is_none() {
@@ -336,7 +338,7 @@ pub(super) fn reading(dir: &Path) -> Result<Connection, OpenError> {
 /// be found. Tasks are made anew from their log; keys cannot be.
 fn check_keyed_rows(conn: &Connection) -> Result<(), OpenError> {
     let damaged = |trouble: Trouble| OpenError::Damaged(trouble.answer().to_string());
-    let mut stale = std::collections::BTreeSet::new();
+    let mut stale = BTreeSet::new();
     let mut statement = conn.prepare(&format!("SELECT {TASK_COLUMNS} FROM tasks NOT INDEXED"))?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
@@ -346,15 +348,7 @@ fn check_keyed_rows(conn: &Connection) -> Result<(), OpenError> {
             Err(trouble) => return Err(damaged(trouble)),
         }
     }
-    let some_come = importing::are_there(conn)?;
-    for no in stale {
-        // What an import left is removed, not mended.
-        if some_come && importing::is_one(conn, no)? {
-            continue;
-        }
-        tracing::warn!(session_number = no, "tasks damaged, made anew");
-        super::projection::rebuild(conn, no).map_err(damaged)?;
-    }
+    make_anew(conn, stale)?;
     let mut statement = conn.prepare("SELECT key FROM keys NOT INDEXED")?;
     let mut rows = statement.query(())?;
     while let Some(row) = rows.next()? {
@@ -366,15 +360,47 @@ fn check_keyed_rows(conn: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Checks the rows of messages where their index said otherwise: if it was the row that was damaged, its
+/// message would not be found by the index that was made of it.
+fn check_message_rows(conn: &Connection) -> Result<(), OpenError> {
+    let mut stale = BTreeSet::new();
+    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM message_rows NOT INDEXED");
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        match MessageRow::read(row) {
+            Ok(_) => {}
+            Err(Trouble::Stale(no, _)) => drop(stale.insert(no)),
+            Err(trouble) => return Err(OpenError::Damaged(trouble.answer().to_string())),
+        }
+    }
+    make_anew(conn, stale)
+}
+
+/// Makes the projections of these sessions anew from their logs.
+fn make_anew(conn: &Connection, sessions: BTreeSet<i64>) -> Result<(), OpenError> {
+    let some_come = importing::are_there(conn)?;
+    for no in sessions {
+        // What an import left is removed, not mended.
+        if some_come && importing::is_one(conn, no)? {
+            continue;
+        }
+        tracing::warn!(session_number = no, "rows damaged, made anew");
+        super::projection::rebuild(conn, no)
+            .map_err(|trouble| OpenError::Damaged(trouble.answer().to_string()))?;
+    }
+    Ok(())
+}
+
 /// Checks the database after an unclean stop. Indexes say nothing that the tables do not, so bad
-/// ones are made anew; anything else is refused.
-fn check(conn: &Connection, bytes: u64) -> Result<(), OpenError> {
+/// ones are made anew, and it is said that they were; anything else is refused.
+fn check(conn: &Connection, bytes: u64) -> Result<bool, OpenError> {
     let complaint = complaint(conn, bytes)?;
-    let Some(first) = complaint else { return Ok(()) };
+    let Some(first) = complaint else { return Ok(false) };
     tracing::warn!(complaint = first, "the database has errors; its indexes are made anew");
     conn.execute_batch("REINDEX")?;
     match self::complaint(conn, bytes)? {
-        None => Ok(()),
+        None => Ok(true),
         Some(text) => Err(OpenError::Damaged(format!("the database is damaged: {text}"))),
     }
 }

@@ -230,13 +230,16 @@ pub(super) struct MessageRow {
     pub(super) parent: Option<u64>,
 }
 
+/// What [`MessageRow::read`] reads.
+pub(super) const MESSAGE_COLUMNS: &str = "session, seq, id, parent, crc";
+
 impl MessageRow {
     fn sum(&self) -> i64 {
         let sum = Sum::of("message_rows").int(self.no).int(int(self.seq)).bytes(&self.id.bytes());
         sum.int(self.parent.map_or(-1, int)).done()
     }
 
-    /// Reads `session, seq, id, parent, crc`.
+    /// Reads [`MESSAGE_COLUMNS`].
     pub(super) fn read(row: &Row<'_>) -> Result<Self, Trouble> {
         let no: i64 = row.get(0)?;
         let columns = || -> rusqlite::Result<(Self, i64)> {
@@ -258,18 +261,18 @@ pub(super) fn message(
     no: i64,
     id: MessageId,
 ) -> Result<Option<MessageRow>, Trouble> {
-    let mut statement = conn.prepare_cached(
-        "SELECT session, seq, id, parent, crc FROM message_rows WHERE id = ? AND session = ?",
-    )?;
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT {MESSAGE_COLUMNS} FROM message_rows WHERE id = ? AND session = ?"
+    ))?;
     let mut rows = statement.query(params![id.bytes(), no])?;
     rows.next()?.map(MessageRow::read).transpose()
 }
 
 /// The row of the message that this event appended.
 pub(super) fn message_at(conn: &Connection, no: i64, seq: u64) -> Result<MessageRow, Trouble> {
-    let mut statement = conn.prepare_cached(
-        "SELECT session, seq, id, parent, crc FROM message_rows WHERE session = ? AND seq = ?",
-    )?;
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT {MESSAGE_COLUMNS} FROM message_rows WHERE session = ? AND seq = ?"
+    ))?;
     let mut rows = statement.query(params![no, int(seq)])?;
     let found = rows.next()?.map(MessageRow::read).transpose()?;
     found.ok_or(Trouble::Stale(no, "message_rows"))
