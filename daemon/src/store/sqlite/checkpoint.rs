@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use super::marker::{Marker, State};
-use super::{open, wal};
+use super::{open, reserve, wal};
 
 /// Bytes of SQLite's log behind which it is copied into the database.
 const COPY_BYTES: u64 = 16 << 20;
@@ -87,23 +87,26 @@ impl Keeper {
     /// The log's first salt is written down before a checkpoint lets SQLite change it, so that the
     /// one found after a crash is at most a step away and another database's log is known.
     fn note_salt(&mut self) -> rusqlite::Result<()> {
-        let noted = wal::salt(&open::log_path(&self.dir)).and_then(|salt| {
-            let is_noted = salt == self.marker.salt && self.marker.state == State::Open;
-            if salt.is_none() || is_noted {
-                return Ok(());
-            }
-            self.marker.salt = salt;
-            self.marker.state = State::Open;
-            self.marker.write(&self.dir)
-        });
-        noted.map_err(as_sql)
+        let salt = wal::salt(&open::log_path(&self.dir)).map_err(as_sql)?;
+        let is_noted = salt == self.marker.salt && self.marker.state == State::Open;
+        if salt.is_none() || is_noted {
+            return Ok(());
+        }
+        self.note(salt, State::Open)
+    }
+
+    /// What is not on disk is not believed either: on a full one it is tried anew.
+    fn note(&mut self, salt: Option<u32>, state: State) -> rusqlite::Result<()> {
+        let marker = Marker { salt, state, ..self.marker.clone() };
+        marker.write(&self.dir).map_err(as_sql)?;
+        self.marker = marker;
+        Ok(())
     }
 
     /// Written down before the log is emptied, or a crash right behind it would look like damage.
     fn note_emptying(&mut self) -> rusqlite::Result<()> {
-        self.marker.salt = wal::salt(&open::log_path(&self.dir)).map_err(as_sql)?;
-        self.marker.state = State::Emptying;
-        self.marker.write(&self.dir).map_err(as_sql)
+        let salt = wal::salt(&open::log_path(&self.dir)).map_err(as_sql)?;
+        self.note(salt, State::Emptying)
     }
 
     /// Copies everything, closes, and says that the store is clean.
@@ -123,11 +126,11 @@ impl Keeper {
     }
 }
 
+/// A full disk is one here as it is for SQLite: it passes, and nothing was changed.
 fn as_sql(err: std::io::Error) -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(
-        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
-        Some(err.to_string()),
-    )
+    use rusqlite::ffi::{Error, SQLITE_FULL, SQLITE_IOERR};
+    let code = if reserve::will_pass(&err) { SQLITE_FULL } else { SQLITE_IOERR };
+    rusqlite::Error::SqliteFailure(Error::new(code), Some(err.to_string()))
 }
 
 fn checkpoint(conn: &Connection, how: &str) -> rusqlite::Result<()> {
