@@ -9,9 +9,7 @@ mod check;
 mod crash;
 mod damage;
 mod golden;
-mod judge;
 mod kills;
-mod reading;
 mod work;
 
 /// A number at full size, or a tenth of it with `SESS_TENTH`, as when the tests themselves are tested.

@@ -76,7 +76,8 @@ impl Keeper {
         checkpoint(conn, "PASSIVE")
     }
 
-    fn cut(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+    /// Copies all and gives the log's room back.
+    pub(super) fn cut(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         self.note_emptying()?;
         conn.busy_timeout(Duration::from_millis(CUT_WAIT_MS))?;
         let done = checkpoint(conn, "TRUNCATE");
@@ -114,7 +115,9 @@ impl Keeper {
         self.note_emptying()?;
         checkpoint(&conn, "TRUNCATE")?;
         if log_bytes(&conn)? > 0 {
-            return Err(as_sql(std::io::Error::other("somebody still reads the database")));
+            let text = Some("somebody still reads the database".to_owned());
+            let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+            return Err(rusqlite::Error::SqliteFailure(busy, text));
         }
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         conn.close().map_err(|(_, err)| err)?;

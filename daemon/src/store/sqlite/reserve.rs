@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -17,8 +18,10 @@ const NAME: &str = "sess.reserve";
 const RESERVE_BYTES: u64 = 1 << 20;
 /// Of a small file system one part in so many is kept at most.
 const SHARE: u64 = 8;
-/// It is filled again where so many times its size are free: who waits for room shall find some.
-const ROOM_TIMES: u64 = 2;
+/// Bytes that must be free beside it: who waits for room shall find some.
+const BESIDE_BYTES: u64 = 128 << 10;
+/// How long until the log's own room is looked for once more on a disk that stays full.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
 /// Bytes that are written at a time.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -38,12 +41,13 @@ enum Stand {
 pub(super) struct Reserve {
     dir: PathBuf,
     stand: Stand,
+    looked_at: Option<Instant>,
 }
 
 impl Reserve {
     /// Of the store in this folder.
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), stand: Stand::None }
+        Self { dir: dir.to_owned(), stand: Stand::None, looked_at: None }
     }
 
     /// Keeps room if none is kept and there is enough; whether anything may be written.
@@ -67,6 +71,15 @@ impl Reserve {
         self.stand == Stand::Spent && !self.keep()
     }
 
+    /// Whether it is time to look for room once more, not at each request of who asks again and again.
+    fn may_look(&mut self) -> bool {
+        let may = self.looked_at.is_none_or(|it| it.elapsed() >= LOOK_AFTER);
+        if may {
+            self.looked_at = Some(Instant::now());
+        }
+        may
+    }
+
     /// Gives the room away.
     fn spend(&mut self) {
         if self.stand != Stand::Spent && !crate::sabotage::is("no_reserve") {
@@ -84,7 +97,7 @@ impl Reserve {
         if std::fs::metadata(&path).is_ok_and(|it| it.len() == size) {
             return Ok(true);
         }
-        if free < ROOM_TIMES * size {
+        if free < size + BESIDE_BYTES {
             return Ok(false);
         }
         let mut options = std::fs::OpenOptions::new();
@@ -143,7 +156,7 @@ const FULL: &str = "nothing is stored: the disk is full";
 impl Writer {
     /// Does jobs in one transaction; where the disk is full, those alone that end tasks.
     pub(super) fn in_the_room_there_is(&mut self, jobs: &[Job]) -> Ending {
-        let text = if self.reserve.is_spent() {
+        let text = if !self.has_room() {
             FULL.to_owned()
         } else {
             match self.transaction(&jobs.iter().collect::<Vec<_>>()) {
@@ -173,8 +186,22 @@ impl Writer {
         Ending::Stored(jobs.iter().map(|it| result(it).unwrap_or_else(refused)).collect())
     }
 
-    /// Whether a session that comes from elsewhere has to wait for room.
+    /// Whether anything but the ends of tasks may be written. Where the room was given away, that of
+    /// SQLite's log is had back, since it may be more than what is missing.
+    pub(super) fn has_room(&mut self) -> bool {
+        if !self.reserve.is_spent() {
+            return true;
+        }
+        if !self.reserve.may_look() {
+            return false;
+        }
+        let done = self.keeper.cut(&self.conn);
+        self.judge(done);
+        !self.reserve.is_spent()
+    }
+
+    /// Why a step of an import has to wait, if it has to.
     pub(super) fn has_no_room(&mut self) -> Option<StoreError> {
-        self.reserve.is_spent().then(|| StoreError::Unavailable(FULL.to_owned()))
+        (!self.has_room()).then(|| StoreError::Unavailable(FULL.to_owned()))
     }
 }

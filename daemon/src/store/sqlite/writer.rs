@@ -104,6 +104,8 @@ impl Writer {
 
     /// Works until told to close, or until nobody is left who could ask.
     pub(super) fn run(mut self, jobs: &Receiver<Waiting>) {
+        // Before anything else takes the room.
+        self.reserve.keep();
         let mut idle = true;
         loop {
             // Whoever is here already was not answered with the last batch.
@@ -122,7 +124,9 @@ impl Writer {
                         self.imports.rest();
                         let done = self.keeper.when_idle(&self.conn);
                         self.judge(done);
-                        self.reserve.keep();
+                        if self.has_room() {
+                            self.reserve.keep();
+                        }
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => (None, false),
@@ -254,6 +258,10 @@ impl Writer {
         let done = match self.apply(jobs) {
             Ok(results) => match self.conn.execute_batch("COMMIT") {
                 Ok(()) => return Ending::Stored(results),
+                Err(_) if crate::sabotage::is("failed_sync_again") => {
+                    let _ = self.conn.execute_batch("ROLLBACK");
+                    return self.transaction(jobs);
+                }
                 Err(err) if is_full(&err) => Abort::Full(err.to_string()),
                 Err(err) => Abort::Unknown(err.to_string()),
             },
@@ -357,6 +365,9 @@ impl Writer {
     }
 
     fn poison(&self, text: &str) {
+        if crate::sabotage::is("goes_on_after_io_error") {
+            return;
+        }
         if self.failed.borrow().is_none() {
             tracing::warn!(error = text, "the store takes no more commits");
             self.failed.send_replace(Some(text.to_owned()));
@@ -369,8 +380,12 @@ impl Writer {
         if let Some(text) = self.failed.borrow().clone() {
             return Err(StoreError::Unknown(text));
         }
-        let closed = self.keeper.close(self.conn);
-        closed.map_err(|err| StoreError::Unavailable(format!("the store is not tidy: {err}")))
+        self.keeper.close(self.conn).map_err(|err| {
+            let text = format!("the store is not tidy: {err}");
+            // All that was answered is in the log: only a disk that fails is more than untidy.
+            let fails = err.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+            if fails { StoreError::Unknown(text) } else { StoreError::Unavailable(text) }
+        })
     }
 }
 
