@@ -37,8 +37,8 @@ use server::socket::Socket;
 use service::{Notifier, StopSignals};
 use session::recovery;
 use shared::{DRAIN, Shared};
-use store::{Store, StoreError};
 use store::sqlite::{OpenError, SqliteStore};
+use store::{Store, StoreError};
 use tokens::KeptTokens;
 use world::RealWorld;
 

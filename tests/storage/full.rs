@@ -63,7 +63,8 @@ impl Stage {
             assert!(witness.until("begun ").await);
         }
         let reserve = plan.data_folder().join("sess.reserve");
-        until("room that is kept", || std::fs::metadata(&reserve).is_ok_and(|it| it.len() > 0)).await;
+        until("room that is kept", || std::fs::metadata(&reserve).is_ok_and(|it| it.len() > 0))
+            .await;
         let mut heard = Heard::default();
         heard.add(witness);
         let running = running.try_into().unwrap();
@@ -172,7 +173,8 @@ async fn fills_and_heals(kind: &str, mount: impl FnOnce(&Plan) -> Mounted) {
     let healed = stage.heals().await.as_millis();
     figure("R16", &format!("turn again behind a full {kind}, ms"), healed, 1);
     let reserve = stage.plan.data_folder().join("sess.reserve");
-    until("room that is kept again", || std::fs::metadata(&reserve).is_ok_and(|it| it.len() > 0)).await;
+    until("room that is kept again", || std::fs::metadata(&reserve).is_ok_and(|it| it.len() > 0))
+        .await;
     stage.judge().await;
 }
 

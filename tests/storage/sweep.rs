@@ -29,7 +29,7 @@ const EFFECTS: [&str; 6] = ["EIO", "ENOSPC", "EMFILE", "SHORT", "KILL", "KILLAFT
 /// Points for each change of the program, and how many of them each combination has at least.
 const POINTS: u64 = 130;
 /// Trials at a time.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 4;
 /// Faults of a figure that are shown.
 const SHOWN_MAX: usize = 8;
 /// The code that says that nobody knows.
@@ -157,7 +157,8 @@ async fn counts() -> BTreeMap<(&'static str, &'static str), u64> {
                 Some(end) => path.ends_with(end),
                 None => path.contains(part),
             };
-            let fitting = fired.iter().filter(|it| it.call == *call && fits(&it.path.to_string_lossy()));
+            let fitting =
+                fired.iter().filter(|it| it.call == *call && fits(&it.path.to_string_lossy()));
             counts.insert((*call, *name), fitting.count() as u64);
         }
     }

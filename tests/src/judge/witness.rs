@@ -71,7 +71,8 @@ impl Witness {
         let (connection, behind) = (self.connection, self.behind);
         self.asked.push(Asked { connection, id, method, params, behind, seen: None });
         // Half of it may have gone out, so that it counts as asked.
-        self.is_over |= within("room to send", self.writer.write_all(line.as_bytes())).await.is_err();
+        self.is_over |=
+            within("room to send", self.writer.write_all(line.as_bytes())).await.is_err();
         id
     }
 

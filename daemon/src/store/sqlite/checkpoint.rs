@@ -15,6 +15,8 @@ const COPY_BYTES: u64 = 16 << 20;
 const PIECE_COPY_BYTES: u64 = 4 << 20;
 /// Bytes of SQLite's log behind which it is also cut.
 const CUT_BYTES: u64 = 64 << 20;
+/// On a small disk it is copied behind one part in so many of the disk, and looked at after each batch.
+const DISK_SHARE: u64 = 16;
 /// Batches between two looks at the log's size.
 const BATCHES_PER_LOOK: u32 = 16;
 /// How long cutting the log waits for readers; writers wait with it.
@@ -27,26 +29,32 @@ pub(super) struct Keeper {
     dir: PathBuf,
     marker: Marker,
     batches: u32,
+    /// Bytes of the log behind which it is copied here, and batches between two looks.
+    copy_bytes: u64,
+    batches_per_look: u32,
 }
 
 impl Keeper {
     /// Of a store whose marker on disk is this one.
     pub(super) fn new(dir: &Path, marker: Marker) -> Self {
-        Self { dir: dir.to_owned(), marker, batches: 0 }
+        let disk = reserve::disk_bytes(dir).unwrap_or(u64::MAX);
+        let copy_bytes = COPY_BYTES.min(disk / DISK_SHARE);
+        let batches_per_look = if copy_bytes < COPY_BYTES { 1 } else { BATCHES_PER_LOOK };
+        Self { dir: dir.to_owned(), marker, batches: 0, copy_bytes, batches_per_look }
     }
 
     /// After each batch: looks now and then how long the log is.
     pub(super) fn after_batch(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         self.batches += 1;
-        if self.batches < BATCHES_PER_LOOK {
+        if self.batches < self.batches_per_look {
             return Ok(());
         }
-        self.look(conn, COPY_BYTES)
+        self.look(conn, self.copy_bytes)
     }
 
     /// After a piece of an import: looks each time.
     pub(super) fn after_piece(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        self.look(conn, PIECE_COPY_BYTES)
+        self.look(conn, PIECE_COPY_BYTES.min(self.copy_bytes))
     }
 
     fn look(&mut self, conn: &Connection, most: u64) -> rusqlite::Result<()> {
@@ -74,6 +82,14 @@ impl Keeper {
     fn copy(&mut self, conn: &Connection) -> rusqlite::Result<()> {
         self.note_salt()?;
         checkpoint(conn, "PASSIVE")
+    }
+
+    /// Bytes by which the database grows when the log is copied into it.
+    pub(super) fn growth(&self, conn: &Connection) -> rusqlite::Result<u64> {
+        let pages: i64 = conn.query_row("PRAGMA page_count", (), |row| row.get(0))?;
+        let whole = u64::try_from(pages).unwrap_or(0) * u64::from(open::PAGE_BYTES);
+        let (there, _) = open::looks(&open::database_path(&self.dir)).map_err(as_sql)?;
+        Ok(whole.saturating_sub(there))
     }
 
     /// Copies all and gives the log's room back.

@@ -20,6 +20,8 @@ const RESERVE_BYTES: u64 = 1 << 20;
 const SHARE: u64 = 8;
 /// Bytes that must be free beside it: who waits for room shall find some.
 const BESIDE_BYTES: u64 = 128 << 10;
+/// Bytes that a marker takes while it is written.
+const MARKER_BYTES: u64 = 16 << 10;
 /// How long until the log's own room is looked for once more on a disk that stays full.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 /// Bytes that are written at a time.
@@ -107,7 +109,8 @@ impl Reserve {
         while left > 0 {
             let mut piece = Vec::with_capacity(PIECE_BYTES);
             while piece.len() < PIECE_BYTES.min(left) {
-                mixed = mixed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                mixed =
+                    mixed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
                 piece.extend_from_slice(&mixed.to_be_bytes());
             }
             piece.truncate(left);
@@ -138,9 +141,14 @@ pub(super) fn will_pass(err: &std::io::Error) -> bool {
     room || descriptors.contains(&err.raw_os_error())
 }
 
-fn size(dir: &Path) -> std::io::Result<u64> {
+/// Bytes of the whole file system of a folder.
+pub(super) fn disk_bytes(dir: &Path) -> std::io::Result<u64> {
     let disk = nix::sys::statvfs::statvfs(dir)?;
-    let whole = disk.blocks() * disk.fragment_size();
+    Ok(disk.blocks() * disk.fragment_size())
+}
+
+fn size(dir: &Path) -> std::io::Result<u64> {
+    let whole = disk_bytes(dir)?;
     // Whole blocks of any file system, so that the file's length says what it holds.
     Ok(RESERVE_BYTES.min(whole / SHARE) / PIECE_BYTES as u64 * PIECE_BYTES as u64)
 }
@@ -172,9 +180,7 @@ impl Writer {
         self.reserve.spend();
         let mut ending = self.transaction(&ends);
         if let Ending::Full(_) = ending {
-            // Once all of it is copied, SQLite's log begins again in the room that it has.
-            let done = self.keeper.when_idle(&self.conn);
-            self.judge(done);
+            self.make_room();
             ending = self.transaction(&ends);
         }
         let mut results = match ending {
@@ -195,9 +201,18 @@ impl Writer {
         if !self.reserve.may_look() {
             return false;
         }
-        let done = self.keeper.cut(&self.conn);
-        self.judge(done);
+        self.make_room();
         !self.reserve.is_spent()
+    }
+
+    /// Has the room of SQLite's log back, where what it holds still fits into the database: one that is
+    /// copied in part only has taken room and given none.
+    fn make_room(&mut self) {
+        let fits = self.keeper.growth(&self.conn).ok().zip(free(&self.reserve.dir).ok());
+        if fits.is_some_and(|(growth, free)| growth + MARKER_BYTES <= free) {
+            let done = self.keeper.cut(&self.conn);
+            self.judge(done);
+        }
     }
 
     /// Why a step of an import has to wait, if it has to.
