@@ -37,8 +37,8 @@ use server::socket::Socket;
 use service::{Notifier, StopSignals};
 use session::recovery;
 use shared::{DRAIN, Shared};
-use store::Store;
 use store::sqlite::{OpenError, SqliteStore};
+use store::{Store, StoreError};
 use tokens::KeptTokens;
 use world::RealWorld;
 
@@ -164,12 +164,17 @@ async fn serve(
     // Begun before it is said: nothing is accepted behind STOPPING.
     shared.stop.begin(DRAIN);
     notifier.stopping();
-    stop(&shared, &*store).await;
+    if let Err(StoreError::Unknown(_)) = stop(&shared, &*store).await {
+        return Ok(End::Exit(Exit::Io));
+    }
     Ok(if shared.stop.restarts() { End::Restart } else { End::Exit(Exit::Done) })
 }
 
 /// Sessions come to their end, then connections, then the store.
-pub async fn stop(shared: &Shared, store: &dyn Store) {
+///
+/// # Errors
+/// The store could not be closed; what was answered is on disk all the same.
+pub async fn stop(shared: &Shared, store: &dyn Store) -> Result<(), StoreError> {
     shared.stop.begin(DRAIN);
     shared.actors.close();
     let ends = shared.stop.deadline().map_or(SESSIONS_END, |it| {
@@ -182,9 +187,8 @@ pub async fn stop(shared: &Shared, store: &dyn Store) {
     shared.tracker.close();
     // Waits for clients to take their last lines.
     let _ = tokio::time::timeout(CLIENTS_END, shared.tracker.wait()).await;
-    if let Err(err) = store.close().await {
-        tracing::warn!(%err, "the store was not closed cleanly");
-    }
+    let closed = store.close().await;
+    closed.inspect_err(|err| tracing::warn!(%err, "the store was not closed cleanly"))
 }
 
 fn check_providers(document: &Value) -> Result<(), String> {

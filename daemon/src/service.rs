@@ -105,6 +105,9 @@ pub struct StopSignals {
 impl StopSignals {
     /// From here on the signals are heard and do not end the process by themselves.
     pub fn listen() -> io::Result<Self> {
+        // A file that may grow no further is an error of its write, and not the end: heard once, it
+        // does not end the process any more.
+        drop(signal(SignalKind::from_raw(nix::libc::SIGXFSZ))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

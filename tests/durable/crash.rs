@@ -3,13 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::json;
 use sess_tests::faults::{CrashState, CrashStates, RecordLog};
 use sess_tests::figures::{figure, sized};
 use sess_tests::harness::Plan;
 use sess_tests::harness::daemon::SABOTAGE_VARIABLE;
+use sess_tests::judge::{Judge, Verdict};
 use tokio::task::JoinSet;
 
-use crate::judge::{Judge, Verdict};
 use crate::{Shm, work};
 
 /// States that are judged, and how many of them at a time.
@@ -97,7 +98,11 @@ fn cuts(log: &RecordLog, states: usize) -> Vec<usize> {
 /// A trial in a job of its own, so that whatever breaks it is a fault of this state.
 async fn trial(judge: Arc<Judge>, state: CrashState, plan: Plan) -> (String, Verdict) {
     let name = format!("state {} (cut {}, {:?})", state.number, state.cut, state.mode);
-    let trial = tokio::spawn(async move { judge.judge(&state, plan).await });
+    let plan = plan
+        .env("SESS_DATA_DIR", &state.folder)
+        .document("providers", &json!({"stub": {"kind": "echo"}}))
+        .document("settings", &json!({"model": "stub/stub"}));
+    let trial = tokio::spawn(async move { judge.judge(&state.told, &plan).await });
     let verdict = trial.await.unwrap_or_else(|err| {
         let broken = vec![format!("the trial broke: {err}")];
         Verdict { broken, ..Verdict::default() }

@@ -8,7 +8,7 @@ use sess_tests::harness::table::text;
 use sess_tests::harness::{Daemon, Plan, Wire};
 
 use crate::Shm;
-use crate::reading::Reading;
+use sess_tests::judge::Reading;
 
 /// Sessions, and turns of each.
 const SESSIONS: usize = 6;

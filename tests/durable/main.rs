@@ -9,9 +9,7 @@ mod check;
 mod crash;
 mod damage;
 mod golden;
-mod judge;
 mod kills;
-mod reading;
 mod work;
 
 /// A folder of a test's own on a file system in memory, gone with it.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use sess_tests::faults::{RecordLog, Recorder};
 use sess_tests::harness::table::text;
 use sess_tests::harness::{Plan, Wire};
+use sess_tests::judge::Asked;
 use sess_tests::stub::{Options, Stub};
 
 use crate::Shm;
@@ -17,22 +18,6 @@ const PIECES: u64 = 100;
 const PIECE_MS: u64 = 8;
 /// Longer than the silence after which the daemon copies its log into the database.
 const SILENCE_MS: u64 = 700;
-
-/// A request as it was sent.
-pub(crate) struct Asked {
-    /// Connections count from 1.
-    pub(crate) connection: u32,
-    /// Its id.
-    pub(crate) id: u64,
-    /// The method.
-    pub(crate) method: &'static str,
-    /// The params.
-    pub(crate) params: Value,
-    /// The last request on this connection whose answer was awaited before it was sent.
-    pub(crate) behind: u64,
-    /// The unfinished message and the bytes of it that were told before.
-    pub(crate) seen: Option<(String, usize)>,
-}
 
 /// Everything that was recorded.
 pub(crate) struct Record {

@@ -4,5 +4,6 @@ pub mod bins;
 pub mod faults;
 pub mod figures;
 pub mod harness;
+pub mod judge;
 pub mod sabotage;
 pub mod stub;

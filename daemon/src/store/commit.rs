@@ -175,6 +175,16 @@ impl Commit {
         Ok(Self { session, before, events, json, body, hash, keys, blobs, deletes })
     }
 
+    /// Whether a task is no longer at work by it: final, or back in its queue until a restart.
+    #[must_use]
+    pub fn ends_task(&self) -> bool {
+        self.events.iter().any(|it| match it.kind.as_str() {
+            "task.completed" | "task.failed" | "task.cancelled" | "task.interrupted" => true,
+            "task.queued" => it.data.get("task").is_some_and(|it| it["reason"] == "restart"),
+            _ => false,
+        })
+    }
+
     /// The number of the first event.
     #[must_use]
     pub fn first(&self) -> u64 {

@@ -273,7 +273,8 @@ impl Simulation {
         let stopping = sess_daemon::stop(shared, store);
         tokio::select! {
             biased;
-            () = stopping => {}
+            // A store that cannot be closed has failed before, or lost nothing.
+            _ = stopping => {}
             () = store.failed() => return End::StoreFailed,
             () = tokio::time::sleep(STOP_MAX) => self.trace.broken("a planned stop has no end"),
         }

@@ -26,13 +26,14 @@
 //! ```
 //!
 //! Failing calls. [`Faults`] makes chosen calls fail, lie, linger or be the last one.
-//! Power cuts of a real file system: the program [`Tools::powercut`].
+//! Disks of a test's own, full or without power: [`Mounted`].
 //!
 //! The C sources, and what they see and do not see, are in `tests/faults/`.
 
 mod disk;
 mod explore;
 mod log;
+mod mount;
 mod preload;
 mod rng;
 mod state;
@@ -41,6 +42,7 @@ mod tools;
 
 pub use explore::{CrashState, CrashStates};
 pub use log::{Op, RecordLog};
+pub use mount::{Ballast, Mounted};
 pub use preload::{Faults, Fired, Recorder};
 pub use rng::Rng;
 pub use state::Mode;

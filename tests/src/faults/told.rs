@@ -89,6 +89,15 @@ impl Told {
         Ok(told)
     }
 
+    /// What clients heard themselves, each line with its connection, as if told one after another.
+    pub fn heard<'a>(lines: impl IntoIterator<Item = (u32, &'a str)>) -> Result<Self> {
+        let mut told = Self::default();
+        for (at, (connection, line)) in lines.into_iter().enumerate() {
+            told.line(at, connection, line.as_bytes())?;
+        }
+        Ok(told)
+    }
+
     fn line(&mut self, at: usize, connection: u32, line: &[u8]) -> Result<()> {
         let mut value: Value = serde_json::from_slice(line)
             .with_context(|| format!("not JSON: {}", String::from_utf8_lossy(line)))?;
@@ -122,6 +131,11 @@ impl Told {
     /// All events of the whole log, once for each connection that was told.
     pub fn all_events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// All of it.
+    pub fn to_the_end(self: &Arc<Self>) -> ToldSoFar {
+        self.until(usize::MAX)
     }
 
     /// What had been told after the first `cut` ops.

@@ -380,6 +380,11 @@ impl Daemon {
         status.code().unwrap_or_else(|| panic!("it ended with {status}"))
     }
 
+    /// Waits until it ends, however it does.
+    pub async fn ended(mut self) -> ExitStatus {
+        self.exit().await
+    }
+
     /// Waits until it says that it stops.
     pub async fn stopping(&self) {
         within("STOPPING", self.notes.until("STOPPING=1")).await;

@@ -13,12 +13,20 @@ pub(super) enum Suite {
     Durable,
     /// The daemon over a store in memory, by seeds.
     Simulation,
+    /// Disks that are full, fail or lose their power, and the daemon's own end.
+    Storage,
 }
 
 impl Suite {
     /// In the order in which they are run when nothing speaks for another.
-    pub(super) const ALL: [Suite; 5] =
-        [Suite::Daemon, Suite::Socket, Suite::Simulation, Suite::Attach, Suite::Durable];
+    pub(super) const ALL: [Suite; 6] = [
+        Suite::Daemon,
+        Suite::Socket,
+        Suite::Simulation,
+        Suite::Attach,
+        Suite::Durable,
+        Suite::Storage,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -27,6 +35,7 @@ impl Suite {
             Suite::Attach => "attach",
             Suite::Durable => "durable",
             Suite::Simulation => "simulation",
+            Suite::Storage => "storage",
         }
     }
 
@@ -42,7 +51,7 @@ impl Suite {
     pub(super) fn package(self) -> &'static str {
         match self {
             Suite::Daemon | Suite::Simulation => "daemon",
-            Suite::Socket | Suite::Attach | Suite::Durable => "tests",
+            Suite::Socket | Suite::Attach | Suite::Durable | Suite::Storage => "tests",
         }
     }
 }
@@ -83,17 +92,25 @@ const fn simulation(tests: &'static [&'static str]) -> Look {
     Look { suite: Suite::Simulation, tests }
 }
 
+const fn storage(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Storage, tests }
+}
+
 const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
     Sabotage { name, first }
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 32] = [
+pub(super) const SABOTAGES: [Sabotage; 35] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
     broken("tell_before_save", &[attach(&["refused::"])]),
     broken("no_partial", &[attach(&["kept::"])]),
+    // Disks fail.
+    broken("no_reserve", &[storage(&["full::a_full_tmpfs"])]),
+    broken("goes_on_after_io_error", &[storage(&["sweep::"])]),
+    broken("failed_sync_again", &[storage(&["sweep::"])]),
     // Attach at any moment.
     broken("follow_off_by_one", &[socket(&["follow::"])]),
     broken("lost_live", &[simulation(&[])]),

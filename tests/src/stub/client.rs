@@ -26,13 +26,13 @@ const WAIT_SECONDS_MAX: u64 = 30;
 #[derive(Debug)]
 pub struct Stub {
     port: u16,
-    _running: Running,
+    running: Running,
 }
 
 #[derive(Debug)]
 enum Running {
     // Its stdin stays open inside; the process also ends when this one dies of a kill.
-    Process { _child: Child },
+    Process { child: Child },
     Here { _server: JoinSet<()> },
 }
 
@@ -61,7 +61,7 @@ impl Stub {
         BufReader::new(stdout).read_line(&mut line).await?;
         let Listening { port } =
             serde_json::from_str(&line).with_context(|| format!("the stub said `{line}`"))?;
-        Ok(Stub { port, _running: Running::Process { _child: child } })
+        Ok(Stub { port, running: Running::Process { child } })
     }
 
     /// Starts a server inside this process, on the runtime of the caller.
@@ -74,7 +74,15 @@ impl Stub {
                 eprintln!("the stub ended: {err:#}");
             }
         });
-        Ok(Stub { port, _running: Running::Here { _server: running } })
+        Ok(Stub { port, running: Running::Here { _server: running } })
+    }
+
+    /// Its process, where it has one of its own and that has not ended.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.running {
+            Running::Process { child } => child.id(),
+            Running::Here { .. } => None,
+        }
     }
 
     /// The port it listens on.

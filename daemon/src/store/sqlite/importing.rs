@@ -53,6 +53,13 @@ pub(super) enum Step {
     Over,
 }
 
+impl Step {
+    /// Whether it only says that nothing more comes.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Step::Over)
+    }
+}
+
 /// The import that goes on, and what others left.
 ///
 /// It has a connection of its own, which does not ask whether a row's session is there, and which is open

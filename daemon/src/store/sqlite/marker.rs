@@ -61,11 +61,13 @@ impl Marker {
         let draft: PathBuf = dir.join(format!("{NAME}.new"));
         let mut text = serde_json::to_string(self).expect("a marker is plain JSON");
         text.push('\n');
+        // Opened first: where descriptors are short, that is found out before anything changes.
+        let folder = std::fs::File::open(dir)?;
         let mut options = std::fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         std::fs::rename(&draft, dir.join(NAME))?;
-        std::fs::File::open(dir)?.sync_all()
+        folder.sync_all()
     }
 }

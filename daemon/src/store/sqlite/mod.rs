@@ -21,6 +21,7 @@ use super::{
 use checkpoint::Keeper;
 use importing::Imports;
 use readers::Readers;
+use reserve::Reserve;
 use rows::Trouble;
 use writer::{Job, Waiting, Writer};
 
@@ -37,6 +38,7 @@ mod projection;
 mod query_all;
 mod query_session;
 mod readers;
+mod reserve;
 mod rows;
 mod schema;
 mod sessions;
@@ -76,7 +78,15 @@ impl SqliteStore {
     /// # Errors
     /// A database that is newer, damaged or gone is left as it is.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
-        Self::start(dir, open::open(dir)?)
+        let opened = match open::open(dir) {
+            Err(err) if err.is_full() => {
+                tracing::warn!(%err, "the disk is full: what room was kept is given to the start");
+                reserve::empty(dir);
+                open::open(dir)?
+            }
+            other => other?,
+        };
+        Self::start(dir, opened)
     }
 
     fn start(dir: &Path, opened: open::Opened) -> Result<Self, OpenError> {
@@ -87,7 +97,8 @@ impl SqliteStore {
         let (failing, failed) = watch::channel(None);
         let imports = Imports::new(dir, importing::are_there(&opened.conn)?);
         let keeper = Keeper::new(dir, opened.marker);
-        let writer = Writer::new(opened.conn, keeper, imports, failing);
+        let reserve = Reserve::new(dir);
+        let writer = Writer::new(opened.conn, (keeper, reserve), imports, failing);
         let thread = std::thread::Builder::new().name("store-write".to_owned());
         let writer = thread.spawn(move || writer.run(&queue))?;
         Ok(Self {

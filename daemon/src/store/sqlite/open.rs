@@ -61,6 +61,21 @@ pub enum OpenError {
     Sql(rusqlite::Error),
 }
 
+impl OpenError {
+    /// Whether there was no room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Io(err) => super::reserve::will_pass(err),
+            // Where the shared memory finds no room, SQLite has a name of its own for it.
+            Self::Sql(err) => err.sqlite_error().is_some_and(|it| {
+                it.code == rusqlite::ErrorCode::DiskFull
+                    || it.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
+            }),
+            Self::Newer { .. } | Self::Damaged(_) => false,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for OpenError {
     fn from(err: rusqlite::Error) -> Self {
         if super::rows::is_damage(&err) {

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use super::checkpoint::Keeper;
 use super::importing::{Imports, Step};
+use super::reserve::Reserve;
 use super::rows::{Trouble, is_damage};
 use super::{change, projection};
 use crate::store::{Commit, KeptKey, PartialPiece, StoreError};
@@ -39,6 +40,13 @@ pub(super) enum Job {
     Close,
 }
 
+impl Job {
+    /// Whether a task is no longer at work by it: for that, room is kept on the disk.
+    pub(super) fn ends_task(&self) -> bool {
+        matches!(self, Job::Commit(commit) if commit.ends_task())
+    }
+}
+
 /// A job with the place in the queue that it holds and the one who waits for it.
 pub(super) struct Waiting {
     /// What to do.
@@ -50,11 +58,13 @@ pub(super) struct Waiting {
 }
 
 /// How a batch ended.
-enum Ending {
+pub(super) enum Ending {
     /// On disk; a refused job changed nothing.
     Stored(Vec<Result<(), StoreError>>),
     /// Nothing was changed.
     RolledBack(Vec<Result<(), StoreError>>),
+    /// Nothing was changed: the disk is full.
+    Full(String),
     /// It may be on disk or not.
     Unknown(String),
 }
@@ -71,8 +81,9 @@ pub(super) enum Abort {
 
 /// The thread's state.
 pub(super) struct Writer {
-    conn: Connection,
-    keeper: Keeper,
+    pub(super) conn: Connection,
+    pub(super) keeper: Keeper,
+    pub(super) reserve: Reserve,
     imports: Imports,
     failed: watch::Sender<Option<String>>,
     /// How many jobs the last batch had, and how long it took.
@@ -84,15 +95,17 @@ impl Writer {
     /// Of a connection that nobody else writes through.
     pub(super) fn new(
         conn: Connection,
-        keeper: Keeper,
+        (keeper, reserve): (Keeper, Reserve),
         imports: Imports,
         failed: watch::Sender<Option<String>>,
     ) -> Self {
-        Self { conn, keeper, imports, failed, last_jobs: 0, last_took: Duration::ZERO }
+        Self { conn, keeper, reserve, imports, failed, last_jobs: 0, last_took: Duration::ZERO }
     }
 
     /// Works until told to close, or until nobody is left who could ask.
     pub(super) fn run(mut self, jobs: &Receiver<Waiting>) {
+        // Before anything else takes the room.
+        self.reserve.keep();
         let mut idle = true;
         loop {
             // Whoever is here already was not answered with the last batch.
@@ -111,6 +124,9 @@ impl Writer {
                         self.imports.rest();
                         let done = self.keeper.when_idle(&self.conn);
                         self.judge(done);
+                        if self.has_room() {
+                            self.reserve.keep();
+                        }
                         continue;
                     }
                     Err(RecvTimeoutError::Disconnected) => (None, false),
@@ -169,7 +185,7 @@ impl Writer {
         close
     }
 
-    /// Does jobs in one transaction.
+    /// Does jobs in one transaction, and answers them.
     fn together(
         &mut self,
         jobs: &[Job],
@@ -181,9 +197,9 @@ impl Writer {
             Some(text) => Ending::Unknown(text),
             None if crate::sabotage::is("answer_before_commit") => {
                 answer(std::mem::take(&mut answers), jobs.iter().map(|_| Ok(())));
-                self.transaction(jobs)
+                self.in_the_room_there_is(jobs)
             }
-            None => self.transaction(jobs),
+            None => self.in_the_room_there_is(jobs),
         };
         self.last_took = began.elapsed();
         match ending {
@@ -193,6 +209,10 @@ impl Writer {
                 self.judge(done);
             }
             Ending::RolledBack(results) => answer(answers, results),
+            Ending::Full(text) => {
+                let full = || Err(StoreError::Unavailable(text.clone()));
+                answer(answers, std::iter::repeat_with(full));
+            }
             Ending::Unknown(text) => {
                 self.poison(&text);
                 answer(answers, std::iter::repeat_with(|| Err(StoreError::Unknown(text.clone()))));
@@ -202,9 +222,9 @@ impl Writer {
 
     /// Does a step of an import.
     fn step(&mut self, step: &Step, waiting: oneshot::Sender<Result<(), StoreError>>) {
-        let poisoned = self.failed.borrow().clone();
-        let done =
-            poisoned.map_or_else(|| self.imports.step(step), |it| Err(StoreError::Unknown(it)));
+        let poisoned = self.failed.borrow().clone().map(StoreError::Unknown);
+        let refused = poisoned.or_else(|| self.has_no_room().filter(|_| !step.is_over()));
+        let done = refused.map_or_else(|| self.imports.step(step), Err);
         answer(vec![waiting], [done.clone()]);
         self.after(done);
     }
@@ -233,10 +253,15 @@ impl Writer {
         }
     }
 
-    fn transaction(&mut self, jobs: &[Job]) -> Ending {
+    /// Does jobs in one transaction.
+    pub(super) fn transaction(&mut self, jobs: &[&Job]) -> Ending {
         let done = match self.apply(jobs) {
             Ok(results) => match self.conn.execute_batch("COMMIT") {
                 Ok(()) => return Ending::Stored(results),
+                Err(_) if crate::sabotage::is("failed_sync_again") => {
+                    let _ = self.conn.execute_batch("ROLLBACK");
+                    return self.transaction(jobs);
+                }
                 Err(err) if is_full(&err) => Abort::Full(err.to_string()),
                 Err(err) => Abort::Unknown(err.to_string()),
             },
@@ -251,22 +276,20 @@ impl Writer {
         {
             return Ending::Unknown(format!("a roll-back failed: {err}"));
         }
-        let (at, own, text) = match done {
-            Abort::Full(text) => (usize::MAX, None, format!("nothing is stored: {text}")),
-            Abort::Damaged(at, own) => {
-                let text = format!("nothing is stored, beside damage met by another: {own}");
-                (at, Some(own), text)
-            }
+        let (at, own) = match done {
+            Abort::Full(text) => return Ending::Full(format!("nothing is stored: {text}")),
+            Abort::Damaged(at, own) => (at, own),
             Abort::Unknown(_) => unreachable!("answered above"),
         };
-        let result = |it: usize| match &own {
-            Some(own) if it == at => Err(own.clone()),
-            _ => Err(StoreError::Unavailable(text.clone())),
+        let text = format!("nothing is stored, beside damage met by another: {own}");
+        let result = |it: usize| match it == at {
+            true => Err(own.clone()),
+            false => Err(StoreError::Unavailable(text.clone())),
         };
         Ending::RolledBack((0..jobs.len()).map(result).collect())
     }
 
-    fn apply(&mut self, jobs: &[Job]) -> Result<Vec<Result<(), StoreError>>, Abort> {
+    fn apply(&mut self, jobs: &[&Job]) -> Result<Vec<Result<(), StoreError>>, Abort> {
         let sql = |err: rusqlite::Error| abort(0, err);
         self.conn.execute_batch("BEGIN IMMEDIATE").map_err(sql)?;
         // Refusals are rare, and a savepoint copies every page that is touched in it: only when one is
@@ -315,7 +338,7 @@ impl Writer {
     }
 
     /// Does all of them, until the first that cannot be done.
-    fn in_one(&self, jobs: &[Job]) -> Result<(), (usize, Trouble)> {
+    fn in_one(&self, jobs: &[&Job]) -> Result<(), (usize, Trouble)> {
         let mut numbered = jobs.iter().enumerate();
         numbered.try_for_each(|(at, job)| self.work(job).map_err(|trouble| (at, trouble)))
     }
@@ -331,7 +354,7 @@ impl Writer {
     }
 
     /// An error of tidying up: a full disk will pass, anything else may have lost what was synced.
-    fn judge(&mut self, done: rusqlite::Result<()>) {
+    pub(super) fn judge(&mut self, done: rusqlite::Result<()>) {
         match done {
             Ok(()) => {}
             Err(err) if is_full(&err) => {
@@ -342,6 +365,9 @@ impl Writer {
     }
 
     fn poison(&self, text: &str) {
+        if crate::sabotage::is("goes_on_after_io_error") {
+            return;
+        }
         if self.failed.borrow().is_none() {
             tracing::warn!(error = text, "the store takes no more commits");
             self.failed.send_replace(Some(text.to_owned()));
@@ -354,8 +380,12 @@ impl Writer {
         if let Some(text) = self.failed.borrow().clone() {
             return Err(StoreError::Unknown(text));
         }
-        let closed = self.keeper.close(self.conn);
-        closed.map_err(|err| StoreError::Unavailable(format!("the store is not tidy: {err}")))
+        self.keeper.close(self.conn).map_err(|err| {
+            let text = format!("the store is not tidy: {err}");
+            // All that was answered is in the log: only a disk that fails is more than untidy.
+            let fails = err.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+            if fails { StoreError::Unknown(text) } else { StoreError::Unavailable(text) }
+        })
     }
 }
 

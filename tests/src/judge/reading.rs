@@ -5,19 +5,21 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use sess_protocol::event::ToldEvent;
 use sess_protocol::view::View;
-use sess_tests::harness::Wire;
+
+use crate::harness::Wire;
 
 /// Messages of a view.
 const VIEW_MESSAGES: usize = 500;
 
 /// A session as it is answered.
-pub(crate) struct Reading {
+#[derive(Debug)]
+pub struct Reading {
     /// All events from the first on, at least up to the view's.
-    pub(crate) events: Vec<Value>,
+    pub events: Vec<Value>,
     /// The view; the log of facts of no session has none.
-    pub(crate) view: Value,
+    pub view: Value,
     /// Its number.
-    pub(crate) seq: u64,
+    pub seq: u64,
 }
 
 impl Reading {
@@ -25,7 +27,10 @@ impl Reading {
     ///
     /// # Errors
     /// The error of an answer.
-    pub(crate) async fn of(wire: &mut Wire, session: &str) -> Result<Reading, Value> {
+    ///
+    /// # Panics
+    /// When an answer is none of a session.
+    pub async fn of(wire: &mut Wire, session: &str) -> Result<Reading, Value> {
         let follow = json!({"session": session, "messages": VIEW_MESSAGES, "deltas": false});
         let mut answer = wire.call("session/follow", follow).await?;
         wire.call("session/unfollow", json!({"session": session})).await?;
@@ -38,23 +43,27 @@ impl Reading {
     }
 
     /// All of it as one value, without what is computed for the moment.
-    pub(crate) fn value(self) -> Value {
+    #[must_use]
+    pub fn value(self) -> Value {
         json!({"events": self.events, "view": plain(self.view)})
     }
 
     /// The events by their cursors.
-    pub(crate) fn by_cursor(&self) -> BTreeMap<&str, &Value> {
+    #[must_use]
+    pub fn by_cursor(&self) -> BTreeMap<&str, &Value> {
         self.events.iter().filter_map(|it| Some((it["cursor"].as_str()?, it))).collect()
     }
 
     /// The messages by their ids.
-    pub(crate) fn messages(&self) -> BTreeMap<&str, &Value> {
+    #[must_use]
+    pub fn messages(&self) -> BTreeMap<&str, &Value> {
         let messages = self.events.iter().map(|it| &it["data"]["message"]);
         messages.filter_map(|it| Some((it["id"].as_str()?, it))).collect()
     }
 
     /// What is wrong with it in itself: a gap, or a view that is not the fold of the events.
-    pub(crate) fn faults(&self) -> Vec<String> {
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut fold = View::default();
         for (at, event) in self.events.iter().enumerate() {

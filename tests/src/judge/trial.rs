@@ -1,122 +1,53 @@
-//! Is everything that clients were told before a power cut still so after the next start?
+//! What of all that was told is there, asked of one daemon?
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde_json::{Value, json};
-use sess_tests::faults::{Answer, CrashState, Told, ToldSoFar};
-use sess_tests::harness::{Daemon, Plan, Wire, said};
 
-use crate::reading::Reading;
-use crate::work::Asked;
+use super::{Asked, Judge, Reading, UNKNOWN, Verdict};
+use crate::faults::ToldSoFar;
+use crate::harness::{Wire, said};
 
-/// What is wrong with a crash state; each fault in words.
-#[derive(Debug, Default)]
-pub(crate) struct Verdict {
-    /// Acknowledged and not there.
-    pub(crate) lost: Vec<String>,
-    /// Told as an event and not there.
-    pub(crate) unseen: Vec<String>,
-    /// There in part.
-    pub(crate) half: Vec<String>,
-    /// The daemon does not start, or breaks.
-    pub(crate) broken: Vec<String>,
+/// Requests that are asked again together.
+const ASKED_MAX: usize = 100;
+
+/// One daemon on trial.
+pub(super) struct Trial<'a> {
+    pub(super) judge: &'a Judge,
+    pub(super) told: &'a ToldSoFar,
+    /// The requests that were answered in any way.
+    pub(super) answered: HashSet<(u32, u64)>,
+    /// Those of them that were told that nothing is changed.
+    pub(super) refused: HashSet<(u32, u64)>,
+    pub(super) sessions: BTreeMap<String, Reading>,
+    pub(super) verdict: Verdict,
 }
 
-impl Verdict {
-    /// Whether anything is wrong.
-    pub(crate) fn is_bad(&self) -> bool {
-        let all = [&self.lost, &self.unseen, &self.half, &self.broken];
-        all.iter().any(|it| !it.is_empty())
-    }
-}
-
-/// What the whole record says, prepared for judging any state of it.
-pub(crate) struct Judge {
-    asked: HashMap<(u32, u64), Asked>,
-    /// The cursors of each commit's events, as told until the end.
-    commits: Vec<BTreeSet<String>>,
-}
-
-/// One state on trial.
-struct Trial<'a> {
-    judge: &'a Judge,
-    told: &'a ToldSoFar,
-    answered: HashMap<(u32, u64), &'a Answer>,
-    sessions: BTreeMap<String, Reading>,
-    verdict: Verdict,
-}
-
-impl Judge {
-    /// Of a record.
-    pub(crate) fn new(asked: Vec<Asked>, told: &Told) -> Judge {
-        let mut commits: BTreeMap<(&str, &str), BTreeSet<String>> = BTreeMap::new();
-        for event in told.all_events() {
-            let mark = event.cursor.rsplit(':').next().unwrap_or_default();
-            commits.entry((&event.session, mark)).or_default().insert(event.cursor.clone());
-        }
-        let commits = commits.into_values().filter(|it| it.len() > 1).collect();
-        let asked = asked.into_iter().map(|it| ((it.connection, it.id), it)).collect();
-        Judge { asked, commits }
-    }
-
-    /// How many commits of several events can be told apart into whole and half.
-    pub(crate) fn commits(&self) -> usize {
-        self.commits.len()
-    }
-
-    /// Starts the daemon of `plan` on a state and asks for all that was told.
-    pub(crate) async fn judge(&self, state: &CrashState, plan: Plan) -> Verdict {
-        let plan = plan
-            .env("SESS_DATA_DIR", &state.folder)
-            .document("providers", &json!({"stub": {"kind": "echo"}}))
-            .document("settings", &json!({"model": "stub/stub"}));
-        let daemon = match plan.try_start().await {
-            Ok(daemon) => daemon,
-            Err(status) => {
-                let broken = vec![format!("it ended with {status}: {}", plan.words())];
-                return Verdict { broken, ..Verdict::default() };
+impl<'a> Trial<'a> {
+    /// Errors are answers too: one that nobody may get is a fault, and one that says that nobody knows is
+    /// as if it had not come.
+    pub(super) fn refusals(&mut self) {
+        for answer in self.told.answers() {
+            let Some(error) = answer.value.get("error") else { continue };
+            let kind = error["data"]["kind"].as_str().unwrap_or_default();
+            let key = (answer.connection, answer.id.as_u64().unwrap_or_default());
+            if kind == UNKNOWN && self.judge.refusals.contains(&kind) {
+                continue;
             }
-        };
-        let mut verdict = self.ask(&state.told, &daemon).await;
-        let plan = daemon.kill().await;
-        if plan.words().contains("panicked") {
-            verdict.broken.push(plan.words());
+            self.refused.insert(key);
+            if !self.judge.refusals.contains(&kind) {
+                let asked = self.judge.asked.get(&key).map(|it| (it.method, &it.params));
+                self.verdict.broken.push(format!("{asked:?} was refused: {error}"));
+            }
         }
-        let code = plan.clone().arg("--check").run().await;
-        if code != 0 {
-            verdict.half.push(format!("`--check` ended with {code}: {}", plan.words()));
-        }
-        verdict
     }
 
-    async fn ask(&self, told: &ToldSoFar, daemon: &Daemon) -> Verdict {
-        let number = |it: &Answer| it.id.as_u64().unwrap_or_default();
-        let answers = told.answers().iter().map(|it| ((it.connection, number(it)), it));
-        let mut trial = Trial {
-            judge: self,
-            told,
-            answered: answers.collect(),
-            sessions: BTreeMap::new(),
-            verdict: Verdict::default(),
-        };
-        let mut wire = daemon.wire().await;
-        trial.read(&mut wire).await;
-        trial.events();
-        trial.commits();
-        trial.answers(&mut wire).await;
-        trial.members();
-        trial.keys(&mut wire).await;
-        trial.verdict
-    }
-}
-
-impl Trial<'_> {
     fn lost(&mut self, text: String) {
         self.verdict.lost.push(text);
     }
 
     /// Reads every session that is there.
-    async fn read(&mut self, wire: &mut Wire) {
+    pub(super) async fn read(&mut self, wire: &mut Wire) {
         let mut ids = BTreeSet::from(["global".to_owned()]);
         let mut params = json!({"limit": 500, "empty": true});
         loop {
@@ -142,15 +73,26 @@ impl Trial<'_> {
 
     /// Whether a request may have been sent before the cut: all that its client waited for was told.
     fn may_be_sent(&self, asked: &Asked) -> bool {
-        (1..=asked.behind).all(|id| self.answered.contains_key(&(asked.connection, id)))
+        (1..=asked.behind).all(|id| self.answered.contains(&(asked.connection, id)))
+    }
+
+    /// Whether it may have changed something.
+    fn may_be_done(&self, asked: &Asked) -> bool {
+        self.may_be_sent(asked) && !self.refused.contains(&(asked.connection, asked.id))
+    }
+
+    /// Whether it was answered, and not with an error.
+    fn is_done(&self, asked: &Asked) -> bool {
+        let answer = self.told.answer(asked.connection, &asked.id.into());
+        answer.is_some_and(|it| it.result().is_some())
     }
 
     fn may_be_deleted(&self, session: &str) -> bool {
         let mut deletes = self.judge.asked.values().filter(|it| it.method == "session/delete");
-        deletes.any(|it| it.params["session"] == session && self.may_be_sent(it))
+        deletes.any(|it| it.params["session"] == session && self.may_be_done(it))
     }
 
-    fn events(&mut self) {
+    pub(super) fn events(&mut self) {
         for event in self.told.events() {
             let Some(reading) = self.sessions.get(&event.session) else {
                 if !self.may_be_deleted(&event.session) {
@@ -172,7 +114,7 @@ impl Trial<'_> {
     }
 
     /// Events of one commit are there all or none.
-    fn commits(&mut self) {
+    pub(super) fn commits(&mut self) {
         let there: Vec<_> = self.sessions.values().map(Reading::by_cursor).collect();
         let is_there = |cursor: &&String| there.iter().any(|it| it.contains_key(cursor.as_str()));
         for commit in &self.judge.commits {
@@ -183,13 +125,13 @@ impl Trial<'_> {
         }
     }
 
-    async fn answers(&mut self, wire: &mut Wire) {
+    pub(super) async fn answers(&mut self, wire: &mut Wire) {
         let judge = self.judge;
         let mut again = Vec::new();
         for answer in self.told.answers() {
             let key = (answer.connection, answer.id.as_u64().unwrap());
             let asked = &judge.asked[&key];
-            let result = answer.result().unwrap_or_else(|| panic!("refused: {}", answer.value));
+            let Some(result) = answer.result() else { continue };
             let ask = match asked.method {
                 "session/delete" => {
                     let session = asked.params["session"].as_str().unwrap();
@@ -200,6 +142,7 @@ impl Trial<'_> {
                 }
                 "chat/send" => Some(("task/get", json!({"task": result["task"]}))),
                 "task/wait" => Some(("task/wait", asked.params.clone())),
+                "task/cancel" => Some(("task/get", json!({"task": result["task"]["id"]}))),
                 "blob/get" => Some(("blob/get", asked.params.clone())),
                 _ => None,
             };
@@ -211,8 +154,15 @@ impl Trial<'_> {
             if let Some((method, params)) = ask {
                 again.push((wire.start(method, params).await, asked, result));
             }
+            if again.len() == ASKED_MAX {
+                self.asked_again(wire, &mut again).await;
+            }
         }
-        for (id, asked, result) in again {
+        self.asked_again(wire, &mut again).await;
+    }
+
+    async fn asked_again(&mut self, wire: &mut Wire, again: &mut Vec<(u64, &Asked, &Value)>) {
+        for (id, asked, result) in again.drain(..) {
             let there = wire.answer(id).await;
             self.same(asked, result, there);
         }
@@ -222,7 +172,7 @@ impl Trial<'_> {
     fn same(&mut self, asked: &Asked, before: &Value, there: Result<Value, Value>) {
         let session = match asked.method {
             "chat/send" => before["session"].as_str(),
-            "task/wait" => before["task"]["session"].as_str(),
+            "task/wait" | "task/cancel" => before["task"]["session"].as_str(),
             _ => None,
         };
         if session.is_some_and(|it| self.may_be_deleted(it) && !self.sessions.contains_key(it)) {
@@ -233,6 +183,7 @@ impl Trial<'_> {
                 there["task"]["request"]["message"] == before["message"]
                     && there["task"]["session"] == before["session"]
             }
+            (Ok(there), "task/cancel") => there["task"]["status"] == before["task"]["status"],
             (Ok(there), _) => there == before,
             (Err(_), _) => false,
         };
@@ -295,30 +246,22 @@ impl Trial<'_> {
     }
 
     /// Members are as the last answered change said, or as one said that may have been under way.
-    fn members(&mut self) {
-        let mut updates: Vec<&Asked> = self.judge.asked.values().collect();
-        updates.retain(|it| it.method == "session/update" && self.may_be_sent(it));
-        updates.sort_by_key(|it| (it.connection, it.id));
-        let mut may_be: BTreeMap<(&str, &str), Vec<&Value>> = BTreeMap::new();
-        for asked in updates {
-            let is_answered = self.answered.contains_key(&(asked.connection, asked.id));
+    pub(super) fn members(&mut self) {
+        let mut may_be = LastWords::default();
+        for asked in self.changes("session/update") {
             let members = asked.params.as_object().unwrap().iter();
             for (name, value) in
                 members.filter(|(it, _)| !["session", "idempotency_key"].contains(&it.as_str()))
             {
                 let session = asked.params["session"].as_str().unwrap();
-                let values = may_be.entry((session, name)).or_default();
-                if is_answered {
-                    values.clear();
-                } else if values.is_empty() {
-                    // Nothing was answered of it, so that it may be as it was made.
-                    continue;
-                }
-                values.push(value);
+                may_be.say((session, name), value, self.is_done(asked));
             }
         }
-        for ((session, name), values) in may_be {
+        for ((session, name), values) in may_be.0 {
             let there = self.sessions.get(session).map(|it| &it.view["session"][name]);
+            if there.is_none() && self.may_be_deleted(session) {
+                continue;
+            }
             if !there.is_some_and(|it| values.is_empty() || values.contains(&it)) {
                 self.verdict
                     .lost
@@ -327,18 +270,69 @@ impl Trial<'_> {
         }
     }
 
+    /// The same for what was set in documents.
+    pub(super) async fn documents(&mut self, wire: &mut Wire) {
+        let mut may_be = LastWords::default();
+        for asked in self.changes("state/set") {
+            let [document, key] = ["document", "key"].map(|it| asked.params[it].as_str().unwrap());
+            may_be.say((document, key), &asked.params["value"], self.is_done(asked));
+        }
+        for ((document, key), values) in may_be.0 {
+            let there = wire.call("state/get", json!({ "document": document })).await;
+            let value = there.as_ref().map(|it| it["value"].get(key).unwrap_or(&Value::Null));
+            if !values.is_empty() && !value.is_ok_and(|it| values.contains(&it)) {
+                self.lost(format!("`{key}` of {document} is {there:?}, not {values:?}"));
+            }
+        }
+    }
+
+    /// What may have been changed by a method, in the order of each client.
+    fn changes(&self, method: &str) -> Vec<&'a Asked> {
+        let mut changes: Vec<&'a Asked> = self.judge.asked.values().collect();
+        changes.retain(|it| it.method == method && self.may_be_done(it));
+        changes.sort_by_key(|it| (it.connection, it.id));
+        changes
+    }
+
     /// A request with a key, sent again, is answered as before.
-    async fn keys(&mut self, wire: &mut Wire) {
+    pub(super) async fn keys(&mut self, wire: &mut Wire) {
         let judge = self.judge;
         for answer in self.told.answers() {
             let asked = &judge.asked[&(answer.connection, answer.id.as_u64().unwrap())];
+            let Some(before) = answer.result() else { continue };
             if asked.params["idempotency_key"].is_null() {
                 continue;
             }
+            let session = asked.params["session"].as_str();
+            let is_gone = session.is_some_and(|it| !self.sessions.contains_key(it));
+            // With a session goes what was kept of its keys.
+            if is_gone
+                && session.is_some_and(|it| self.may_be_deleted(it))
+                && asked.method != "session/delete"
+            {
+                continue;
+            }
             let there = wire.call(asked.method, asked.params.clone()).await;
-            if there.as_ref().ok() != answer.result() {
+            if there.as_ref().ok() != Some(before) {
                 self.lost(format!("the key of `{}` {}: {there:?}", asked.method, asked.params));
             }
         }
+    }
+}
+
+/// What each thing may be, by its place and name: as was said last and answered, or said behind that.
+#[derive(Default)]
+struct LastWords<'a>(BTreeMap<(&'a str, &'a str), Vec<&'a Value>>);
+
+impl<'a> LastWords<'a> {
+    fn say(&mut self, name: (&'a str, &'a str), value: &'a Value, is_done: bool) {
+        let values = self.0.entry(name).or_default();
+        if is_done {
+            values.clear();
+        } else if values.is_empty() {
+            // Nothing was answered of it, so that it may be as it was made.
+            return;
+        }
+        values.push(value);
     }
 }
