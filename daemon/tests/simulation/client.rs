@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use serde_json::{Value, json};
-use sess_daemon::server::connection::{self, ReadEnd};
+use sess_daemon::server::connection;
+use sess_daemon::server::ends::{ReadEnd, WriteEnd};
 use sess_daemon::server::router::Router;
 use sess_protocol::id::SessionId;
 use sess_protocol::things::By;
@@ -89,6 +90,13 @@ impl AsyncRead for DaemonEnd {
 impl ReadEnd for DaemonEnd {
     async fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+}
+
+impl WriteEnd for WriteHalf<DuplexStream> {
+    fn offer(&self, _: &[u8]) -> std::io::Result<usize> {
+        // This pipe speaks of each byte of room.
+        Err(std::io::ErrorKind::WouldBlock.into())
     }
 }
 
