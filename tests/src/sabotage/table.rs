@@ -9,6 +9,8 @@ pub(super) enum Suite {
     Socket,
     /// Followers.
     Attach,
+    /// Bad input, those who do not read, too few descriptors.
+    Bounds,
     /// Power cuts, kills and damage.
     Durable,
     /// The daemon over a store in memory, by seeds.
@@ -17,14 +19,21 @@ pub(super) enum Suite {
 
 impl Suite {
     /// In the order in which they are run when nothing speaks for another.
-    pub(super) const ALL: [Suite; 5] =
-        [Suite::Daemon, Suite::Socket, Suite::Simulation, Suite::Attach, Suite::Durable];
+    pub(super) const ALL: [Suite; 6] = [
+        Suite::Daemon,
+        Suite::Socket,
+        Suite::Simulation,
+        Suite::Attach,
+        Suite::Bounds,
+        Suite::Durable,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Suite::Daemon => "daemon",
             Suite::Socket => "it",
             Suite::Attach => "attach",
+            Suite::Bounds => "bounds",
             Suite::Durable => "durable",
             Suite::Simulation => "simulation",
         }
@@ -42,7 +51,7 @@ impl Suite {
     pub(super) fn package(self) -> &'static str {
         match self {
             Suite::Daemon | Suite::Simulation => "daemon",
-            Suite::Socket | Suite::Attach | Suite::Durable => "tests",
+            Suite::Socket | Suite::Attach | Suite::Bounds | Suite::Durable => "tests",
         }
     }
 }
@@ -75,6 +84,10 @@ const fn attach(tests: &'static [&'static str]) -> Look {
     Look { suite: Suite::Attach, tests }
 }
 
+const fn bounds(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Bounds, tests }
+}
+
 const fn durable(tests: &'static [&'static str]) -> Look {
     Look { suite: Suite::Durable, tests }
 }
@@ -88,7 +101,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 32] = [
+pub(super) const SABOTAGES: [Sabotage; 35] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -125,6 +138,10 @@ pub(super) const SABOTAGES: [Sabotage; 32] = [
     broken("document_in_place", &[socket(&["documents::a_kill"])]),
     // Secrets stay where they are.
     broken("no_redaction", &[socket(&["secrets::a_canary"])]),
+    // Nothing grows without a limit, and who is slow is not gone.
+    broken("no_kept_descriptors", &[bounds(&["descriptors::"])]),
+    broken("endless_answers", &[bounds(&["abuse::answers"])]),
+    broken("slow_is_stuck", &[daemon(&["connection::"])]),
     // One daemon, one user.
     broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),
     broken("closed_handover", &[socket(&["handover::"])]),
