@@ -274,7 +274,7 @@ mod tests {
     #[ignore = "run by another test as a process of its own"]
     fn hardened() {
         harden().unwrap();
-        let core = nix::sys::resource::getrlimit(Resource::RLIMIT_CORE).unwrap();
+        let core = getrlimit(Resource::RLIMIT_CORE).unwrap();
         println!("\ncore {core:?} dumpable {}", prctl::get_dumpable().unwrap());
     }
 
