@@ -42,8 +42,8 @@ const LINES_OF_ONE: u64 = 3;
 /// Answers that are made at a time, and how often each is in memory while it is made.
 const ANSWERS_MADE: u64 = 4;
 const STEPS: u64 = 4;
-/// What waits for one client behind its answers: lines, and those that are being written.
-const OUT_BYTES: u64 = MIB + MIB / 4;
+/// What waits for one client, be it as long as it may: a line in its queue, and one that is being written.
+const OUT_BYTES: u64 = 2 * LINE_BYTES_MAX as u64;
 const MIB: u64 = 1024 * 1024;
 /// How long the kernel lets others run before a turn goes on. A quiet turn takes one or two milliseconds and goes
 /// from process to process a dozen times; where who abuses, who measures and the daemon share two processors, its

@@ -27,6 +27,11 @@ async fn alone() -> MutexGuard<'static, ()> {
 async fn is_sound(daemon: &Daemon) {
     let status = daemon.wire().await.ok("daemon/status", json!({})).await;
     assert_eq!(status["pid"], daemon.pid());
+    is_unbroken(daemon);
+}
+
+/// No part of the daemon has broken.
+fn is_unbroken(daemon: &Daemon) {
     let words = daemon.plan().words();
     for bad in ["panicked", " ERROR ", "a bug"] {
         assert!(!words.contains(bad), "the daemon said:\n{words}");
