@@ -76,6 +76,7 @@ pub fn main() -> ExitCode {
 fn run(config: Config) -> Result<Exit, StartError> {
     start_log(&config);
     service::harden()?;
+    service::take_descriptors();
     // Before the runtime: adopting a socket and naming a log belong to a process with one thread.
     let socket = Socket::take(&config)?;
     let keys =

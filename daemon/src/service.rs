@@ -9,7 +9,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,8 @@ use crate::config::{Config, StartError};
 
 /// How long a word to the service manager may wait for room.
 const NOTIFY_WAIT_MS_MAX: u64 = 1_000;
+/// Descriptors that are asked for: all connections and all else that is open beside them.
+const DESCRIPTORS: u64 = 4096;
 /// How the process ends at the second signal, as a shell names an interrupt.
 const EXIT_AT_ONCE: i32 = 130;
 
@@ -27,6 +29,17 @@ pub fn harden() -> Result<(), StartError> {
         .map_err(|err| StartError::io("cannot turn core files off", err))?;
     prctl::set_dumpable(false)
         .map_err(|err| StartError::io("cannot close the process's memory", err))
+}
+
+/// Takes as many descriptors as are needed and may be had: what a shell gives is often fewer than there may be
+/// connections.
+pub fn take_descriptors() {
+    let taken = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, soft.max(DESCRIPTORS.min(hard)), hard)
+    });
+    if let Err(err) = taken {
+        tracing::warn!(%err, "the limit of open files stays as it is");
+    }
 }
 
 /// Tells the service manager how the daemon is; without one it says nothing.
@@ -264,7 +277,7 @@ mod tests {
     #[ignore = "run by another test as a process of its own"]
     fn hardened() {
         harden().unwrap();
-        let core = nix::sys::resource::getrlimit(Resource::RLIMIT_CORE).unwrap();
+        let core = getrlimit(Resource::RLIMIT_CORE).unwrap();
         println!("\ncore {core:?} dumpable {}", prctl::get_dumpable().unwrap());
     }
 

@@ -13,6 +13,8 @@ pub const REQUESTS_MAX: usize = 256;
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Bytes of all unfinished lines of all connections together.
 pub const UNFINISHED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of all long answers together that are made and not yet in their client's queue.
+pub const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of an idempotency key.
 pub const KEY_BYTES_MAX: usize = 128;
 

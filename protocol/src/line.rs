@@ -193,7 +193,8 @@ impl<'a> Scan<'a> {
         while let Some(byte) = self.text.get(self.at) {
             self.at += 1;
             match byte {
-                b'\\' => self.at += 1,
+                // A line that is cut short may end with it.
+                b'\\' => self.at = (self.at + 1).min(self.text.len()),
                 b'"' => return,
                 _ => {}
             }
@@ -257,6 +258,8 @@ mod tests {
         assert_eq!(found(r#"{"a":{"id":3},"id":4,"b":"#), Some(Id::Number(4)));
         assert_eq!(found(r#"{"x":"id","id" : "q\"",  "#), Some(Id::Text("q\"".to_owned())));
         assert_eq!(found(r#"{"id":12"#), None);
+        assert_eq!(found(r#"{"id":"a\"#), None);
+        assert_eq!(found(r#"{"a\"#), None);
         assert_eq!(found(r#"{"params":"aaaaaaa"#), None);
     }
 }

@@ -3,7 +3,7 @@
 //! [`stage`] is what a story plays on: a daemon that may be killed, and how far its model is. The followers are
 //! [`strict`], which holds every line against the protocol, [`library`], which is the client library's, and
 //! [`judge`], which is the client in Python. The stories: many followers ([`many`]), slow ones ([`slow`]), the
-//! text that a kill leaves ([`kept`]), and what is told of changes that were refused ([`refused`]). They run one after the other: what they measure is time.
+//! text that a kill leaves ([`kept`]), those who stop for long ([`stopped`]), and what is told of changes that were refused ([`refused`]). They run one after the other: what they measure is time.
 
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
 
@@ -14,6 +14,7 @@ mod many;
 mod refused;
 mod slow;
 mod stage;
+mod stopped;
 mod strict;
 
 use serde_json::{Map, Value, json};

@@ -33,6 +33,16 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Sleep,
+        path: "tests/bounds/abuse.rs",
+        reason: "a client that sends a byte a second, or reads nothing for a second, is what is tested",
+    },
+    Exception {
+        rule: Rule::Sleep,
+        path: "daemon/src/server/connection.rs",
+        reason: "a client that reads a little each minute is what is tested, by a clock that only tests move",
+    },
+    Exception {
+        rule: Rule::Sleep,
         path: "daemon/tests/simulation/life.rs",
         reason: "the clock of the simulation stands still until all wait: a sleep is a step of it",
     },

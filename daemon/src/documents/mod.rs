@@ -7,6 +7,8 @@
 mod edit;
 mod file;
 mod follow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod keep;
 mod kind;
 mod passphrase;

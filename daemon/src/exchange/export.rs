@@ -9,7 +9,7 @@ use sess_protocol::id::SessionId;
 use super::BLOB_PREFIX;
 use super::spool::{Draft, failed};
 use crate::shared::Shared;
-use crate::store::{Hash, StoreError, StoredCommit};
+use crate::store::{Hash, StoreError};
 use sess_protocol::error::Error;
 
 /// Bytes of commits that are read at a time.
@@ -27,8 +27,7 @@ pub async fn write(
     last: u64,
     mut file: Draft,
 ) -> Result<Draft, Error> {
-    let first = format!("{{\"sess\":\"jsonl\",\"version\":1,\"session\":\"{session}\"}}\n");
-    file.add(first.as_bytes()).map_err(|err| failed(&err))?;
+    file.add(first_line(session).as_bytes()).map_err(|err| failed(&err))?;
     let mut named = HashSet::new();
     let mut after = 0;
     while after < last {
@@ -48,16 +47,21 @@ pub async fn write(
                 }
             }
             after = commit.last;
-            file.add(line_of(&commit).as_bytes()).map_err(|err| failed(&err))?;
+            file.add(line(&commit.body, &commit.hash).as_bytes()).map_err(|err| failed(&err))?;
         }
     }
     Ok(file)
 }
 
+/// What the file says of itself.
+pub(super) fn first_line(session: SessionId) -> String {
+    format!("{{\"sess\":\"jsonl\",\"version\":1,\"session\":\"{session}\"}}\n")
+}
+
 /// The members of the body, then the hash.
-fn line_of(commit: &StoredCommit) -> String {
-    let members = commit.body.strip_suffix('}').unwrap_or(&commit.body);
-    format!("{members},\"hash\":\"{}\"}}\n", commit.hash)
+pub(super) fn line(body: &str, hash: &Hash) -> String {
+    let members = body.strip_suffix('}').unwrap_or(body);
+    format!("{members},\"hash\":\"{hash}\"}}\n")
 }
 
 /// The blobs that a body names, in their order.

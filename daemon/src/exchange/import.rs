@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of one blob.
 const BLOB_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// What stands between the members of a body and its hash.
-const HASH_MEMBER: &str = ",\"hash\":\"";
+pub(super) const HASH_MEMBER: &str = ",\"hash\":\"";
 
 /// A file of lines.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ struct Piece {
 }
 
 /// A walk over the lines.
-struct Walk {
+pub(super) struct Walk {
     session: SessionId,
     before: Hash,
     next: u64,
@@ -72,49 +72,57 @@ impl Lines {
     /// # Errors
     /// They are not, in the line that is named.
     pub fn prove(&self) -> Result<Proved, Error> {
-        let mut view = View::default();
-        let walked = self.walk(&mut |part| {
-            if let Imported::Commit(commit) = part {
-                commit.events.iter().for_each(|it| fold(&mut view, it));
-            }
-            Ok(())
-        });
-        let walk = walked.map_err(|why| Error::invalid("blob", why))?;
-        let (head, members) = (walk.before, view.session().clone());
-        Ok(Proved { session: walk.session, head, members, seq: walk.next - 1 })
+        let proved = self.open().and_then(prove);
+        proved.map_err(|why| Error::invalid("blob", why))
     }
 
-    fn walk(
-        &self,
-        each: &mut dyn FnMut(Imported) -> Result<(), StoreError>,
-    ) -> Result<Walk, String> {
-        let file = File::open(&self.path).map_err(|err| err.to_string())?;
-        let mut file = BufReader::new(file);
-        let mut walk: Option<Walk> = None;
-        let mut line = Vec::new();
-        for number in 1_u64.. {
-            line.clear();
-            let limit = LINE_BYTES_MAX + 1;
-            let read = file.by_ref().take(limit).read_until(b'\n', &mut line);
-            if read.map_err(|err| err.to_string())? == 0 {
-                break;
-            }
-            let at = |why: String| format!("line {number}: {why}");
-            if line.pop() != Some(b'\n') {
-                return Err(at("it is cut off, or too long".to_owned()));
-            }
-            let text = std::str::from_utf8(&line).map_err(|_| at("it is not UTF-8".to_owned()))?;
-            match &mut walk {
-                None => walk = Some(first(text).map_err(at)?),
-                Some(walk) => walk.line(text, each).map_err(at)?,
-            }
-        }
-        let walk = walk.ok_or("the file is empty")?;
-        if walk.next == 1 || walk.blob.is_some() {
-            return Err("the file ends before the session does".to_owned());
-        }
-        Ok(walk)
+    fn open(&self) -> Result<BufReader<File>, String> {
+        File::open(&self.path).map(BufReader::new).map_err(|err| err.to_string())
     }
+}
+
+/// The same with lines that lie anywhere.
+pub(super) fn prove(lines: impl BufRead) -> Result<Proved, String> {
+    let mut view = View::default();
+    let walk = walk(lines, &mut |part| {
+        if let Imported::Commit(commit) = part {
+            commit.events.iter().for_each(|it| fold(&mut view, it));
+        }
+        Ok(())
+    })?;
+    let (head, members) = (walk.before, view.session().clone());
+    Ok(Proved { session: walk.session, head, members, seq: walk.next - 1 })
+}
+
+/// Goes through the lines, and hands on what is in them.
+pub(super) fn walk(
+    mut lines: impl BufRead,
+    each: &mut dyn FnMut(Imported) -> Result<(), StoreError>,
+) -> Result<Walk, String> {
+    let mut walk: Option<Walk> = None;
+    let mut line = Vec::new();
+    for number in 1_u64.. {
+        line.clear();
+        let limit = LINE_BYTES_MAX + 1;
+        let read = lines.by_ref().take(limit).read_until(b'\n', &mut line);
+        if read.map_err(|err| err.to_string())? == 0 {
+            break;
+        }
+        let at = |why: String| format!("line {number}: {why}");
+        if line.pop() != Some(b'\n') {
+            return Err(at("it is cut off, or too long".to_owned()));
+        }
+        let text = std::str::from_utf8(&line).map_err(|_| at("it is not UTF-8".to_owned()))?;
+        match &mut walk {
+            None => walk = Some(first(text).map_err(at)?),
+            Some(walk) => walk.line(text, each).map_err(at)?,
+        }
+    }
+    let walk = walk.ok_or("the file is empty")?;
+    if walk.next == 1 || walk.blob.is_some() {
+        return Err("the file ends before the session does".to_owned());
+    }
+    Ok(walk)
 }
 
 impl ImportSource for Lines {
@@ -123,7 +131,8 @@ impl ImportSource for Lines {
         each: &mut dyn FnMut(Imported) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut refused = None;
-        let walked = self.walk(&mut |it| each(it).inspect_err(|err| refused = Some(err.clone())));
+        let mut each = |it| each(it).inspect_err(|err| refused = Some(err.clone()));
+        let walked = self.open().and_then(|it| walk(it, &mut each));
         match (walked, refused) {
             (_, Some(refusal)) => Err(refusal),
             (Err(why), None) => Err(StoreError::Unavailable(format!("the file changed: {why}"))),

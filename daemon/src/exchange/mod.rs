@@ -4,6 +4,8 @@
 //! any line comes and goes, in pieces, without anybody holding it whole.
 
 pub mod export;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod html;
 pub mod import;
 pub mod json;

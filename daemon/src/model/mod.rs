@@ -9,6 +9,8 @@ mod check;
 mod dialect;
 pub mod echo;
 mod fault;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gemini;
 mod http;
 pub mod oauth;

@@ -122,9 +122,15 @@ impl Reader {
     }
 
     /// Takes what came and adds the pieces in it.
-    pub(crate) fn read(&mut self, bytes: &[u8], pieces: &mut VecDeque<Piece>) -> Result<(), Flaw> {
+    pub(crate) fn read(
+        &mut self,
+        mut bytes: &[u8],
+        pieces: &mut VecDeque<Piece>,
+    ) -> Result<(), Flaw> {
         if let Form::Unknown = self.form {
-            match bytes.iter().find(|it| !it.is_ascii_whitespace()) {
+            // Space before the first byte means nothing, whether it comes with that byte or before it.
+            bytes = bytes.trim_ascii_start();
+            match bytes.first() {
                 None => return Ok(()),
                 Some(b'{' | b'[') if self.objects == Objects::Lines => {
                     self.form = Form::Lines(Vec::new());
@@ -211,6 +217,9 @@ fn lines(
 ) -> Result<(), Flaw> {
     let mut rest = bytes;
     while let Some(end) = rest.iter().position(|it| *it == b'\n') {
+        if line.len() + end > EVENT_BYTES_MAX {
+            return Err(Broken::TooLong.into());
+        }
         line.extend_from_slice(&rest[..end]);
         rest = &rest[end + 1..];
         let whole = std::mem::take(line);

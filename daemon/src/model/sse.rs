@@ -41,6 +41,10 @@ impl Decoder {
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
         while let Some(end) = rest.iter().position(|it| matches!(it, b'\n' | b'\r')) {
+            // A line that comes in one piece is no shorter than one that does not.
+            if self.line.len() + end > EVENT_BYTES_MAX {
+                return Err(Broken::TooLong.into());
+            }
             if self.line.is_empty() {
                 self.line_ended(&rest[..end], &mut event)?;
             } else {
@@ -153,6 +157,8 @@ mod tests {
         line.extend_from_slice(&block);
         line.push(b'\n');
         assert_eq!(decode(&vec![&line[..]; 17]), Err(Broken::TooLong));
+        let whole = [&b"data: "[..], &block.repeat(17), b"\n\n"].concat();
+        assert_eq!(decode(&[&whole]), Err(Broken::TooLong));
         assert_eq!(decode(&vec![&b": comment\n"[..]; 200_000]), Ok(vec![]));
     }
 

@@ -1,5 +1,6 @@
 //! One connection: lines in, answers and notifications out.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use sess_protocol::envelope::{REQUESTS_MAX, error_line, result_line};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::line::{BadLine, Incoming, decode, too_long};
 use sess_protocol::things::By;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::client::Client;
+use super::ends::{ReadEnd, WriteEnd};
 use super::lines::{Got, Lines};
+use super::making::{Turns, made, only_reads};
 use super::out::{Line, Waiting, out};
 use super::router::{Router, Work};
 use crate::session::command::{ConnectionId, Outcome};
@@ -22,6 +24,11 @@ use crate::session::command::{ConnectionId, Outcome};
 const HALF_CLOSED: Duration = Duration::from_secs(10);
 /// How long bytes may wait for a client that takes none.
 const STUCK: Duration = Duration::from_secs(60);
+/// How often bytes are offered to a client that takes few of them.
+const OFFER: Duration = Duration::from_secs(5);
+/// Bytes that are given to the kernel in one piece. It has room again only when a piece is read to its end, so
+/// that this is the least that a client has to read in [`STUCK`].
+const PIECE_BYTES: usize = 16 * 1024;
 /// How often a half-closed connection is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes that are written at a time.
@@ -29,24 +36,11 @@ const WRITE_BYTES: usize = 256 * 1024;
 /// When to ask again after too many requests at a time, in milliseconds.
 const RETRY_MS: u64 = 100;
 
-/// The end of a connection that a client's lines come from.
-pub trait ReadEnd: AsyncRead + Unpin + Send + Sync + 'static {
-    /// Whether the client has closed both ways, so that nobody is there to read.
-    fn is_gone(&self) -> impl Future<Output = bool> + Send;
-}
-
-impl ReadEnd for OwnedReadHalf {
-    async fn is_gone(&self) -> bool {
-        let stream: &UnixStream = self.as_ref();
-        stream.ready(Interest::WRITABLE).await.is_ok_and(|it| it.is_write_closed())
-    }
-}
-
 /// Serves one client until it leaves.
 pub async fn serve<R, W>(router: Router, (read, write): (R, W), connection: ConnectionId, by: By)
 where
     R: ReadEnd,
-    W: AsyncWrite + Unpin + Send + 'static,
+    W: WriteEnd,
 {
     let (out, lines) = out();
     let client = Arc::new(Client::new(connection, by, out));
@@ -57,6 +51,7 @@ where
         client,
         lines: Lines::new(read),
         places: Arc::new(Semaphore::new(REQUESTS_MAX)),
+        turns: Turns::new(),
     };
     tokio::select! {
         biased;
@@ -75,6 +70,8 @@ struct Reading<R> {
     lines: Lines<R>,
     /// One place for each request that has no answer yet.
     places: Arc<Semaphore>,
+    /// Those of requests that read.
+    turns: Turns,
 }
 
 impl<R: ReadEnd> Reading<R> {
@@ -111,6 +108,8 @@ impl<R: ReadEnd> Reading<R> {
     /// Takes a request: what must happen in the order of the lines happens here, the rest later.
     async fn request(&self, request: sess_protocol::envelope::Request) {
         let id = request.id.clone();
+        let reads = only_reads(&request.method);
+        let turns = Turns::are_for(&request.method).then(|| self.turns.clone());
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             let message = format!("{REQUESTS_MAX} requests of this connection have no answer yet");
             let error = Error::new(Kind::Overloaded, message)
@@ -123,8 +122,19 @@ impl<R: ReadEnd> Reading<R> {
                 let out = self.client.out.clone();
                 let router = self.router.clone();
                 self.router.shared().tracker.spawn(async move {
-                    let line = answer_line(&id, guarded(&router, work).await);
-                    let _ = out.send(Line::Own(line)).await;
+                    let (_turn, outcome) = match turns {
+                        None => (None, guarded(&router, work).await),
+                        Some(turns) => match turns.take(&out).await {
+                            None => return,
+                            turn => (turn, made(guarded(&router, work)).await),
+                        },
+                    };
+                    let line = answer_line(&id, outcome);
+                    // What was changed is answered in any case; what was read can be read again.
+                    let _ = match reads {
+                        true => out.answer(&id, line).await.map(drop),
+                        false => out.send(Line::Own(line)).await,
+                    };
                     drop(place);
                 });
             }
@@ -200,7 +210,7 @@ fn no_room(kept: &[u8]) -> BadLine {
 }
 
 /// Writes lines, as many together as wait together.
-async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: Waiting) {
+async fn write_lines(mut to: impl WriteEnd, mut lines: Waiting) {
     let mut buffer = Vec::new();
     let mut ends = false;
     while let Some(line) = lines.recv().await {
@@ -224,19 +234,53 @@ async fn write_lines(mut to: impl AsyncWrite + Unpin, mut lines: Waiting) {
 }
 
 /// Writes all of it; gives up on a client that takes no byte for too long.
-async fn write_all(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
+async fn write_all(to: &mut impl WriteEnd, mut bytes: &[u8]) -> bool {
+    let mut taken_at = Instant::now();
     while !bytes.is_empty() {
-        match tokio::time::timeout(STUCK, to.write(bytes)).await {
-            Ok(Ok(written)) if written > 0 => bytes = &bytes[written..],
-            _ => return false,
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+        let written = match tokio::time::timeout(OFFER, to.write(piece)).await {
+            Ok(Ok(written)) if written > 0 => Some(written),
+            Ok(_) => return false,
+            Err(_) if crate::sabotage::is("slow_is_stuck") => None,
+            // The kernel speaks of room when most of what it keeps is read. One who reads slowly has not come
+            // so far, and yet there may be room.
+            Err(_) => match offered(to, bytes) {
+                Ok(written) => written,
+                Err(_) => return false,
+            },
+        };
+        match written {
+            Some(written) => (bytes, taken_at) = (&bytes[written..], Instant::now()),
+            None if taken_at.elapsed() >= STUCK => return false,
+            None => {}
         }
     }
     true
 }
 
+/// Gives away what there is room for; how much that was, if any.
+fn offered(to: &impl WriteEnd, bytes: &[u8]) -> io::Result<Option<usize>> {
+    let mut written = 0;
+    for piece in bytes.chunks(PIECE_BYTES) {
+        match to.offer(piece) {
+            Ok(count) => {
+                written += count;
+                if count < piece.len() {
+                    break;
+                }
+            }
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
+            Err(err) => return Err(err),
+        }
+    }
+    Ok((written > 0).then_some(written))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
     use tokio::time::Instant;
 
     use super::*;
@@ -245,16 +289,16 @@ mod tests {
     const BYTES: usize = 1024 * 1024;
 
     /// A socket pair, and a line to write.
-    async fn much_to_write() -> (UnixStream, UnixStream, Waiting) {
+    async fn much_to_write() -> ((OwnedReadHalf, OwnedWriteHalf), UnixStream, Waiting) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (out, waiting) = out();
         out.send(Line::Own("x".repeat(BYTES))).await.unwrap();
-        (ours, theirs, waiting)
+        (ours.into_split(), theirs, waiting)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_no_byte_for_a_minute_is_given_up() {
-        let (ours, mut theirs, waiting) = much_to_write().await;
+        let ((_read, ours), mut theirs, waiting) = much_to_write().await;
         let began = Instant::now();
         write_lines(ours, waiting).await;
         assert_eq!(began.elapsed().as_secs(), 60);
@@ -265,7 +309,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_something_each_minute_gets_all() {
-        let (ours, theirs, waiting) = much_to_write().await;
+        let ((_read, ours), theirs, waiting) = much_to_write().await;
         let reading = async {
             let (mut all, mut buffer) = (0, vec![0; BYTES]);
             loop {
@@ -279,6 +323,24 @@ mod tests {
                     }
                 }
                 theirs.readable().await.unwrap();
+            }
+        };
+        let ((), all) = tokio::join!(write_lines(ours, waiting), reading);
+        assert_eq!(all, BYTES);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_a_little_at_a_time_gets_all() {
+        let ((_read, ours), theirs, waiting) = much_to_write().await;
+        let reading = async {
+            let (mut all, mut buffer) = (0, vec![0; PIECE_BYTES]);
+            loop {
+                // Far less than the kernel keeps, in most of the time that a client has for it.
+                tokio::time::sleep(STUCK - OFFER).await;
+                match theirs.try_read(&mut buffer) {
+                    Ok(0) => return all,
+                    Ok(count) => all += count,
+                    Err(_) => theirs.readable().await.unwrap(),
+                }
             }
         };
         let ((), all) = tokio::join!(write_lines(ours, waiting), reading);

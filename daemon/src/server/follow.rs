@@ -10,6 +10,7 @@ use sess_protocol::id::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::client::{Client, Follow};
+use super::making::made;
 use super::out::{Line, Out};
 use super::router::Router;
 use super::views::whole_view;
@@ -92,9 +93,11 @@ impl Job {
         place: OwnedSemaphorePermit,
         answered: oneshot::Sender<()>,
     ) -> Option<()> {
-        match self.answer(&ask, &id).await {
+        match made(self.answer(&ask, &id)).await {
             Ok((line, joined, feed)) => {
-                self.out.send(Line::Own(line)).await?;
+                if !self.out.answer(&id, line).await? {
+                    return None;
+                }
                 // The request is answered: a connection may follow more sessions than it may ask for
                 // at once.
                 drop(place);

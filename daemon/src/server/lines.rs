@@ -1,6 +1,7 @@
 //! Lines out of bytes: bounded in length, all unfinished ones together too.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use sess_protocol::envelope::UNFINISHED_BYTES_MAX;
 use sess_protocol::line::LINE_BYTES_MAX;
@@ -8,6 +9,12 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 16 * 1024;
+/// Bytes that are read of a line before others have their turn.
+const TURN_BYTES: usize = 4 * READ_BYTES;
+/// Bytes of a line that is skipped, and for how long its client then waits: it has broken the rules, and does not
+/// get a processor for it.
+const SKIPPED_BYTES: usize = 1024 * 1024;
+const SKIPPED_PAUSE: Duration = Duration::from_millis(1);
 /// Bytes of a skipped line that are kept to find its id in.
 const KEPT_BYTES: usize = 4096;
 
@@ -53,14 +60,25 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// # Errors
     /// The connection broke.
     pub(super) async fn next(&mut self) -> std::io::Result<Got> {
+        let (mut turn, mut skipped) = (0, 0);
         loop {
             if let Some(got) = self.take() {
                 return Ok(got);
             }
+            if turn >= TURN_BYTES {
+                // A line that does not end is not to be felt by those who wait beside it.
+                match self.skipping && skipped >= SKIPPED_BYTES {
+                    true => tokio::time::sleep(SKIPPED_PAUSE).await,
+                    false => tokio::task::yield_now().await,
+                }
+                (turn, skipped) = (0, skipped % SKIPPED_BYTES);
+            }
             if self.buffer.capacity() - self.buffer.len() < READ_BYTES {
                 self.buffer.reserve(READ_BYTES);
             }
-            if self.from.read_buf(&mut self.buffer).await? == 0 {
+            let count = self.from.read_buf(&mut self.buffer).await?;
+            (turn, skipped) = (turn + count, skipped + count);
+            if count == 0 {
                 // A last line without its newline was never finished: it is no line.
                 self.clear();
                 return Ok(Got::End);

@@ -3,41 +3,42 @@
 mod birth;
 mod client;
 pub mod connection;
+pub mod ends;
 mod find;
 pub mod follow;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod handlers;
 mod index;
 mod lines;
+mod making;
+mod once;
 mod out;
 mod overview;
 mod params;
+mod room;
 pub mod router;
 pub mod socket;
 mod views;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sess_protocol::envelope::{CONNECTIONS_MAX, error_line};
-use sess_protocol::error::{Error, Kind};
 use sess_protocol::things::By;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
+use ends::Incoming;
+use room::Room;
 use router::Router;
 
 /// How long to wait when the system gives no more connections.
 const NO_MORE: Duration = Duration::from_millis(100);
-/// How long a client that is one too many is given to take its refusal.
-const REFUSAL: Duration = Duration::from_secs(1);
-/// When one too many may try again, in milliseconds.
-const RETRY_MS: u64 = 1000;
 
 /// Serves all who connect, until sessions have ended.
 pub async fn serve(router: Router, listener: UnixListener) {
     let shared = Arc::clone(router.shared());
-    let mut next = 1;
+    let room = Room::behind(&listener, router.connections());
+    let (mut next, mut is_out) = (1, false);
     loop {
         let stream = tokio::select! {
             // First: who comes once it is over waits for the successor, and is not told off by this one.
@@ -46,19 +47,23 @@ pub async fn serve(router: Router, listener: UnixListener) {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,
                 Err(err) => {
-                    // Out of descriptors: those there are go on, new ones wait in the backlog.
-                    tracing::warn!(%err, "no connection could be accepted");
+                    // Out of descriptors: those there are go on, new ones wait in the backlog. Said once,
+                    // so that the log does not grow with the wait.
+                    if !std::mem::replace(&mut is_out, true) {
+                        tracing::warn!(%err, "no connection can be accepted");
+                    }
                     tokio::time::sleep(NO_MORE).await;
                     continue;
                 }
             },
         };
-        welcome(&router, stream, next);
+        is_out = false;
+        welcome(&router, &room, stream, next);
         next += 1;
     }
 }
 
-fn welcome(router: &Router, stream: UnixStream, connection: u64) {
+fn welcome(router: &Router, room: &Room, stream: UnixStream, connection: u64) {
     let shared = Arc::clone(router.shared());
     let peer = match socket::peer(&stream) {
         Ok(peer) if peer.is_own_user() => peer,
@@ -71,42 +76,19 @@ fn welcome(router: &Router, stream: UnixStream, connection: u64) {
             return;
         }
     };
+    let place = match room.place(&stream) {
+        Ok(place) => place,
+        Err(why) => return room::turn_away(stream, &why),
+    };
     let pid = peer.pid.and_then(|it| u32::try_from(it).ok()).unwrap_or(0);
     let by = By { client: program_of(pid), pid };
-    let Some(counted) = Counted::one_more(router.connections()) else {
-        shared.tracker.spawn(turn_away(stream));
-        return;
-    };
     let (router, shared_here) = (router.clone(), Arc::clone(&shared));
     shared.tracker.spawn(async move {
-        connection::serve(router, stream.into_split(), connection, by).await;
+        let (read, write) = stream.into_split();
+        connection::serve(router, (Incoming(read), write), connection, by).await;
         shared_here.needed();
-        drop(counted);
+        drop(place);
     });
-}
-
-/// One connection among all; counted until dropped.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn one_more(count: &Arc<AtomicUsize>) -> Option<Self> {
-        let counted = Self(Arc::clone(count));
-        let before = count.fetch_add(1, Ordering::Relaxed);
-        (before < CONNECTIONS_MAX).then_some(counted)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-async fn turn_away(mut stream: UnixStream) {
-    let message = format!("{CONNECTIONS_MAX} connections are open already");
-    let error = Error::new(Kind::Overloaded, message).with("retry_after_ms", RETRY_MS);
-    let line = error_line(None, &error);
-    let _ = tokio::time::timeout(REFUSAL, stream.write_all(line.as_bytes())).await;
 }
 
 /// The name of a process's program.

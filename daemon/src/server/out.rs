@@ -1,13 +1,24 @@
 //! What waits for one client: lines, bounded by their number and by their bytes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use sess_protocol::envelope::{ANSWERS_BYTES_MAX, Id, error_line};
+use sess_protocol::error::{Error, Kind};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Lines that wait for one client; behind that, who has more waits.
 const OUT_LINES_MAX: usize = 64;
 /// Bytes of them. A line that is longer waits alone.
 const OUT_BYTES_MAX: usize = 1024 * 1024;
+
+/// An answer up to here is short: so many requests as a connection may have are answered so without harm.
+const SHORT_BYTES: usize = 8 * 1024;
+/// When to ask again after too many answers that nobody took, in milliseconds.
+const RETRY_MS: u64 = 1000;
+
+/// Bytes of long answers that wait for room.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A line on its way out.
 #[derive(Debug)]
@@ -73,9 +84,54 @@ impl Out {
         Some(())
     }
 
+    /// Puts the answer of a request that only read there, as [`Self::send`] does. One that is long and finds
+    /// neither room nor a place among those that wait for it is given up, and its client told so.
+    /// `Some(true)` when it was the answer.
+    pub async fn answer(&self, id: &Id, line: String) -> Option<bool> {
+        if line.len() <= SHORT_BYTES
+            || self.room.available_permits() >= line.len().min(OUT_BYTES_MAX)
+        {
+            return self.send(Line::Own(line)).await.map(|()| true);
+        }
+        match Counted::among_waiting(line.len()) {
+            Some(_counted) => self.send(Line::Own(line)).await.map(|()| true),
+            None => {
+                drop(line);
+                let message = "answers that were not read leave no room for this one";
+                let error = Error::new(Kind::Overloaded, message)
+                    .with("limit_bytes", ANSWERS_BYTES_MAX)
+                    .with("retry_after_ms", RETRY_MS);
+                self.send(Line::Own(error_line(Some(id), &error))).await.map(|()| false)
+            }
+        }
+    }
+
+    /// Whether nobody takes lines any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.lines.is_closed()
+    }
+
     /// Comes back when nobody takes lines any more.
     pub async fn closed(&self) {
         self.lines.closed().await;
+    }
+}
+
+/// Bytes of a long answer among all that wait; until dropped.
+struct Counted(usize);
+
+impl Counted {
+    fn among_waiting(bytes: usize) -> Option<Self> {
+        let counted = Self(bytes);
+        let before = WAITING.fetch_add(bytes, Ordering::Relaxed);
+        let fits = before + bytes <= ANSWERS_BYTES_MAX || crate::sabotage::is("endless_answers");
+        fits.then_some(counted)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        WAITING.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 

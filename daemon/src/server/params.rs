@@ -6,6 +6,7 @@ use sess_protocol::error::Error;
 use sess_protocol::methods::{Method, MethodInfo, PAGE_DEFAULT, PAGE_MAX, info};
 use sess_protocol::view::Members;
 
+use super::once::{Once, TWICE};
 use crate::nearest::nearest;
 use crate::store::Hash;
 
@@ -37,10 +38,16 @@ pub(super) fn decode<M: Method>(request: &Request) -> Result<(M::Params, Common)
 
 fn members(request: &Request) -> Result<Members, Error> {
     let Some(raw) = &request.params else { return Ok(Members::new()) };
-    match serde_json::from_str(raw.get()) {
-        Ok(Value::Object(members)) => Ok(members),
+    let mut reader = serde_json::Deserializer::from_str(raw.get());
+    match serde_path_to_error::deserialize(&mut reader) {
+        Ok(Once(Value::Object(members))) => Ok(members),
         Ok(_) => Err(Error::invalid("params", "`params` is an object")),
-        Err(err) => Err(Error::invalid("params", format!("`params` cannot be read: {err}"))),
+        Err(err) => {
+            let (path, complaint) = (err.path().to_string(), err.inner().to_string());
+            let twice = complaint.contains(TWICE).then(|| complaint.split('`').nth(1)).flatten();
+            let param = first_of(&path).or(twice).unwrap_or("params");
+            Err(Error::invalid(param, format!("`{param}` cannot be read: {complaint}")))
+        }
     }
 }
 
@@ -116,9 +123,14 @@ fn canonical(value: &Value, into: &mut String) {
     }
 }
 
+/// The param in which a path of a reader begins.
+fn first_of(path: &str) -> Option<&str> {
+    path.split(['.', '[']).next().filter(|it| !it.is_empty() && *it != "?")
+}
+
 /// Makes an answer of a reader's complaint: which param, and what may have been meant.
 fn explain(path: &str, complaint: &str) -> Error {
-    let first = path.split(['.', '[']).next().filter(|it| !it.is_empty() && *it != "?");
+    let first = first_of(path);
     let words: Vec<&str> = complaint.split('`').skip(1).step_by(2).collect();
     if complaint.starts_with("unknown field") {
         let given = words.first().copied().unwrap_or_default();
@@ -207,7 +219,7 @@ mod tests {
         assert_eq!(refusal::<SessionList>(r#"{"limit":"1"}"#), (text("limit"), none.clone()));
         assert_eq!(refusal::<SessionList>(r#"{"idempotency_key":"x"}"#).0, text("idempotency_key"));
         assert_eq!(refusal::<ChatSend>(r#"{"content":1}"#), (text("content"), none.clone()));
-        assert_eq!(refusal::<SessionList>(r#"{"text":"\ud800"}"#).0, text("params"));
+        assert_eq!(refusal::<SessionList>(r#"{"text":"\ud800"}"#).0, text("text"));
     }
 
     #[test]

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use serde_json::{Value, json};
-use sess_daemon::server::connection::{self, ReadEnd};
+use sess_daemon::server::connection;
+use sess_daemon::server::ends::{ReadEnd, WriteEnd};
 use sess_daemon::server::router::Router;
 use sess_protocol::id::SessionId;
 use sess_protocol::things::By;
 use tokio::io::{
-    AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadBuf, ReadHalf,
-    WriteHalf, split,
+    AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadBuf,
+    ReadHalf, WriteHalf, split,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,40 @@ impl ReadEnd for DaemonEnd {
     }
 }
 
+/// The daemon's end of what a client reads.
+struct DaemonAnswers(WriteHalf<DuplexStream>);
+
+impl AsyncWrite for DaemonAnswers {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+impl WriteEnd for DaemonAnswers {
+    fn offer(&self, _: &[u8]) -> std::io::Result<usize> {
+        // This pipe speaks of each byte of room.
+        Err(std::io::ErrorKind::WouldBlock.into())
+    }
+}
+
 /// What is asked for by a follow that has no answer yet.
 #[derive(Debug)]
 pub(crate) struct FollowAsked {
@@ -156,7 +191,7 @@ impl Connection {
         let (from, to) = split(theirs);
         let from = DaemonEnd { from, gone: Arc::clone(&gone) };
         let by = By { client: name.clone(), pid: 1 };
-        let serving = connection::serve(site.router.clone(), (from, to), number, by);
+        let serving = connection::serve(site.router.clone(), (from, DaemonAnswers(to)), number, by);
         site.router.shared().tracker.spawn(serving);
         let (from, to) = split(mine);
         let (sender, lines) = mpsc::channel(LINES_MAX);

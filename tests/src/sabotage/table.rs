@@ -9,6 +9,8 @@ pub(super) enum Suite {
     Socket,
     /// Followers.
     Attach,
+    /// Bad input, those who do not read, too few descriptors.
+    Bounds,
     /// Power cuts, kills and damage.
     Durable,
     /// The daemon over a store in memory, by seeds.
@@ -24,6 +26,7 @@ impl Suite {
         Suite::Socket,
         Suite::Simulation,
         Suite::Attach,
+        Suite::Bounds,
         Suite::Durable,
         Suite::Storage,
     ];
@@ -33,6 +36,7 @@ impl Suite {
             Suite::Daemon => "daemon",
             Suite::Socket => "it",
             Suite::Attach => "attach",
+            Suite::Bounds => "bounds",
             Suite::Durable => "durable",
             Suite::Simulation => "simulation",
             Suite::Storage => "storage",
@@ -51,7 +55,9 @@ impl Suite {
     pub(super) fn package(self) -> &'static str {
         match self {
             Suite::Daemon | Suite::Simulation => "daemon",
-            Suite::Socket | Suite::Attach | Suite::Durable | Suite::Storage => "tests",
+            Suite::Socket | Suite::Attach | Suite::Bounds | Suite::Durable | Suite::Storage => {
+                "tests"
+            }
         }
     }
 }
@@ -82,6 +88,10 @@ const fn socket(tests: &'static [&'static str]) -> Look {
 
 const fn attach(tests: &'static [&'static str]) -> Look {
     Look { suite: Suite::Attach, tests }
+}
+
+const fn bounds(tests: &'static [&'static str]) -> Look {
+    Look { suite: Suite::Bounds, tests }
 }
 
 const fn durable(tests: &'static [&'static str]) -> Look {
@@ -142,6 +152,10 @@ pub(super) const SABOTAGES: [Sabotage; 35] = [
     broken("document_in_place", &[socket(&["documents::a_kill"])]),
     // Secrets stay where they are.
     broken("no_redaction", &[socket(&["secrets::a_canary"])]),
+    // Nothing grows without a limit, and who is slow is not gone.
+    broken("no_kept_descriptors", &[bounds(&["descriptors::"])]),
+    broken("endless_answers", &[bounds(&["abuse::answers"])]),
+    broken("slow_is_stuck", &[daemon(&["connection::"])]),
     // One daemon, one user.
     broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),
     broken("closed_handover", &[socket(&["handover::"])]),

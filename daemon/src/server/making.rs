@@ -1,0 +1,53 @@
+//! How many answers to requests that read are made at a time?
+//!
+//! Each may be as long as a line can be, and is in memory more than once while it is made.
+
+use std::sync::Arc;
+
+use sess_protocol::methods::{Access, Method, ModelCheck, SessionExport, TaskWait, info};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::out::Out;
+
+/// Answers that are made at a time, of all clients: one more than the store has threads that read.
+const MADE_MAX: usize = 4;
+/// Answers of one client that are made, or made and not taken: who asks for much does not stand before all
+/// others, and who takes no answer has few of them made.
+const OF_ONE_MAX: usize = 2;
+/// What reads, and may wait for something else than the store, or takes its time in pieces.
+const LONG: [&str; 3] = [TaskWait::NAME, ModelCheck::NAME, SessionExport::NAME];
+
+static MADE: Semaphore = Semaphore::const_new(MADE_MAX);
+
+/// The turns of one client's requests that read.
+#[derive(Debug, Clone)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+/// Whether a method only reads: its answer may be asked for again.
+pub(super) fn only_reads(method: &str) -> bool {
+    info(method).is_some_and(|it| it.access == Access::Read)
+}
+
+impl Turns {
+    /// Those of a new client.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(OF_ONE_MAX)))
+    }
+
+    /// Whether this method's requests take turns.
+    pub(super) fn are_for(method: &str) -> bool {
+        only_reads(method) && !LONG.contains(&method)
+    }
+
+    /// Waits for a turn, which is held until the answer is taken; nothing when nobody is there to be answered.
+    pub(super) async fn take(self, out: &Out) -> Option<OwnedSemaphorePermit> {
+        let turn = self.0.acquire_owned().await.ok()?;
+        (!out.is_closed()).then_some(turn)
+    }
+}
+
+/// Makes an answer when few others are made.
+pub(super) async fn made<T>(answer: impl Future<Output = T>) -> T {
+    let _place = MADE.acquire().await;
+    answer.await
+}

@@ -1,0 +1,7 @@
+//! What must hold for any answer in the dialect of OpenAI's responses?
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sess_daemon::model::fuzz::{Kind, answer};
+
+fuzz_target!(|data: &[u8]| answer(Kind::OpenaiResponses, data));
