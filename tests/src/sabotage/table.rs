@@ -21,7 +21,7 @@ pub(super) enum Suite {
 
 impl Suite {
     /// In the order in which they are run when nothing speaks for another.
-    pub(super) const ALL: [Suite; 6] = [
+    pub(super) const ALL: [Suite; 7] = [
         Suite::Daemon,
         Suite::Socket,
         Suite::Simulation,
@@ -111,7 +111,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 35] = [
+pub(super) const SABOTAGES: [Sabotage; 38] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
