@@ -65,7 +65,8 @@ async fn two_see_the_same_answer_and_one_killed_amid_it_comes_back_to_it() {
     kill(pid(&screen), Signal::SIGKILL).unwrap();
     bob.until_shown("Killed").await;
     run(&bob, &session);
-    let screen = bob.until("the answer so far", |it| it.contains("begun,") && !it.contains("Killed"));
+    let screen =
+        bob.until("the answer so far", |it| it.contains("begun,") && !it.contains("Killed"));
     assert!(screen.await.contains("> first\n"));
     bob.enter("second");
     ada.until_shown("1 waiting").await;
@@ -97,7 +98,8 @@ async fn after_an_update_of_the_daemon_it_goes_on_and_nothing_is_there_twice() {
     daemon.stopping().await;
     let mut screens = Vec::new();
     for terminal in [&mut ada, &mut bob] {
-        let whole = |it: &str| it.matches("all of it\n").count() == 2 && it.trim_end().ends_with("idle");
+        let whole =
+            |it: &str| it.matches("all of it\n").count() == 2 && it.trim_end().ends_with("idle");
         screens.push(conversation(&terminal.until("both answers", whole).await));
     }
     assert_eq!(screens[0].matches("> first").count(), 1, "{}", screens[0]);
