@@ -179,7 +179,18 @@ class Check:
             if params["seq"] != (fold.session.get("seq") or 0) + 1:
                 self.fault(f"{name}: {session} event {params['seq']} behind {fold.session.get('seq')}")
             fold.apply(params)
+            self.whole(name, held, params)
         return False
+
+    def whole(self, name: str, held: Dict[str, Held], event: Dict[str, Any]) -> None:
+        """A message is, or goes on from, the pieces that were told of it."""
+        message = (event["data"].get("message") if ":" not in event["type"] else None) or {}
+        unfinished = held.get(message.get("task"))
+        if unfinished and unfinished.message == message["id"]:
+            fault = unfinished.end_message(message, may_be_shorter=message["status"] == "partial")
+            self.counts["messages told piece by piece"] += 1
+            if fault:
+                self.fault(f"{name}: {fault}")
 
     def end(self, name: str, session: str, fold: Optional[Fold], ended: bool) -> None:
         """A fold that was not ended by the end of its session has come to the end of it."""

@@ -82,7 +82,7 @@ impl Follower {
     /// Chooses a session, if there is one.
     async fn begin(&mut self) -> bool {
         let Some(session) = self.world.pick(&mut self.rng) else {
-            tokio::time::sleep(AGAIN).await;
+            crate::world::pass(AGAIN).await;
             return false;
         };
         let after = self.rng.one_in(2).then(|| "start".to_owned());
@@ -130,7 +130,7 @@ impl Follower {
         }
         if self.rng.one_in(PAUSE_EVERY) {
             let pause = self.rng.below(PAUSE_MS) as u64;
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            crate::world::pass(Duration::from_millis(pause)).await;
         }
         if self.rng.one_in(HANG_UP_EVERY) { Err(Lost) } else { Ok(()) }
     }

@@ -47,7 +47,7 @@ impl Line {
             loop {
                 match UnixStream::connect(path).await {
                     Ok(stream) => return stream,
-                    Err(_) => tokio::time::sleep(KNOCK).await,
+                    Err(_) => crate::world::pass(KNOCK).await,
                 }
             }
         });

@@ -137,7 +137,7 @@ impl Soak {
         let end = Instant::now() + Duration::from_secs(seconds);
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let pause = FAULT_MS.0 + self.rng.below(FAULT_MS.1 - FAULT_MS.0);
-            tokio::time::sleep(left.min(Duration::from_millis(pause as u64))).await;
+            crate::world::pass(left.min(Duration::from_millis(pause as u64))).await;
             if rough {
                 daemon = trouble(daemon, &self.plan, &mut self.rng, &mut self.troubles).await;
             }
@@ -199,7 +199,7 @@ async fn idle(daemon: &Daemon) -> f64 {
     }
     held(daemon).await;
     let before = cpu(daemon);
-    tokio::time::sleep(IDLE).await;
+    crate::world::pass(IDLE).await;
     cpu_ms(&before, &cpu(daemon)) / IDLE.as_secs_f64()
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct Held {
 
 /// Looks when nothing has happened for a moment.
 pub(crate) async fn held(daemon: &Daemon) -> Held {
-    tokio::time::sleep(SETTLE).await;
+    crate::world::pass(SETTLE).await;
     let folder = format!("/proc/{}", daemon.pid());
     let status = std::fs::read_to_string(format!("{folder}/status")).unwrap();
     let number = |name: &str| -> i64 {
@@ -47,7 +47,9 @@ pub(crate) fn cpu(daemon: &Daemon) -> HashMap<OsString, u64> {
         let nanos = text.split(' ').next().unwrap_or_default().parse().unwrap_or_default();
         (task.file_name(), nanos)
     };
-    tasks.map(of).collect()
+    let looked: HashMap<OsString, u64> = tasks.map(of).collect();
+    assert!(looked.values().any(|it| *it > 0), "the kernel counts no time: {looked:?}");
+    looked
 }
 
 /// The milliseconds between two looks, of the threads that are there at the end.

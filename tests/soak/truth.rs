@@ -29,7 +29,7 @@ pub(crate) async fn quiet(line: &mut Line) {
                     line.call("task/cancel", &json!({"task": task["id"]})).await.unwrap();
                 }
             }
-            tokio::time::sleep(std::time::Duration::from_millis(LOOK_MS)).await;
+            crate::world::pass(std::time::Duration::from_millis(LOOK_MS)).await;
         }
     })
     .await;

@@ -3,9 +3,16 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use sess_tests::faults::Rng;
 use tokio::sync::watch;
+
+/// Lets time go by: a client's pace, a pause, a moment in which nothing may happen. Nobody waits for anything by it
+/// but who finds no daemon, and can only knock again.
+pub(crate) async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
 
 /// Sessions that clients have in mind: a new one beyond that takes the place of an old one.
 const SESSIONS_MAX: usize = 12;

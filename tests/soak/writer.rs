@@ -50,7 +50,7 @@ impl Writer {
         while self.world.is_writing() {
             self.one().await;
             let pause = self.rng.below(2 * PACE_MS) as u64;
-            tokio::time::sleep(Duration::from_millis(pause)).await;
+            crate::world::pass(Duration::from_millis(pause)).await;
         }
         self.asked
     }
@@ -205,7 +205,7 @@ impl Writer {
                     if !LATER.contains(&kind) {
                         return answer;
                     }
-                    tokio::time::sleep(AGAIN).await;
+                    crate::world::pass(AGAIN).await;
                 }
                 Err(Lost) => self.line = None,
             }
