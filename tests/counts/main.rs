@@ -34,8 +34,8 @@ const LONG: usize = 1_000;
 /// How much more work a piece may be after [`LONG`] turns than after one, with noise.
 const HISTORY_RATIO_MAX: f64 = 1.15;
 /// Allocations that a piece may cost for each further follower: its channels take memory for many entries at
-/// once. A line of its own would be a whole one.
-const FOLLOWER_ALLOCATIONS_MAX: f64 = 0.4;
+/// once, and a turn has other lines than pieces. A line of its own would be a whole one more for each piece.
+const FOLLOWER_ALLOCATIONS_MAX: f64 = 0.9;
 /// Bytes that a piece may have copied for each further follower, on its way through two channels. The line has
 /// nearly 300: no follower has it copied.
 const FOLLOWER_COPIED_MAX: f64 = 200.0;

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use follower::Follower;
 use line::Line;
 use measure::{bytes, cpu, cpu_ms, growth, held};
-use world::World;
+use world::{World, pass};
 use writer::Writer;
 
 /// Seconds of the whole run: at each change, and in `tests/long`.
@@ -137,7 +137,7 @@ impl Soak {
         let end = Instant::now() + Duration::from_secs(seconds);
         while let Some(left) = end.checked_duration_since(Instant::now()) {
             let pause = FAULT_MS.0 + self.rng.below(FAULT_MS.1 - FAULT_MS.0);
-            crate::world::pass(left.min(Duration::from_millis(pause as u64))).await;
+            pass(left.min(Duration::from_millis(pause as u64))).await;
             if rough {
                 daemon = trouble(daemon, &self.plan, &mut self.rng, &mut self.troubles).await;
             }
@@ -199,7 +199,7 @@ async fn idle(daemon: &Daemon) -> f64 {
     }
     held(daemon).await;
     let before = cpu(daemon);
-    crate::world::pass(IDLE).await;
+    pass(IDLE).await;
     cpu_ms(&before, &cpu(daemon)) / IDLE.as_secs_f64()
 }
 
