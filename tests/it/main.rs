@@ -15,6 +15,7 @@ mod exchange;
 mod failing;
 mod find;
 mod follow;
+mod front_end;
 mod handover;
 mod keys;
 mod lifecycle;

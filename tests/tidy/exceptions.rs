@@ -43,6 +43,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Sleep,
+        path: "tests/soak/world.rs",
+        reason: "what hours do to a daemon is what is tested: its clients have a pace, and it has idle moments",
+    },
+    Exception {
+        rule: Rule::Sleep,
         path: "daemon/tests/simulation/life.rs",
         reason: "the clock of the simulation stands still until all wait: a sleep is a step of it",
     },

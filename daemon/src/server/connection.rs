@@ -212,16 +212,25 @@ fn no_room(kept: &[u8]) -> BadLine {
 /// Writes lines, as many together as wait together.
 async fn write_lines(mut to: impl WriteEnd, mut lines: Waiting) {
     let mut buffer = Vec::new();
-    let mut ends = false;
-    while let Some(line) = lines.recv().await {
-        ends |= matches!(line, Line::End);
-        buffer.extend_from_slice(line.bytes());
+    while let Some(first) = lines.recv().await {
         // Who is ready to say more now says it first: one write is for all of them.
         tokio::task::yield_now().await;
-        while buffer.len() < WRITE_BYTES && !ends {
-            let Some(line) = lines.try_recv() else { break };
+        let mut ends = matches!(first, Line::End);
+        let is_large = first.bytes().len() >= WRITE_BYTES;
+        let mut next = if ends || is_large { None } else { lines.try_recv() };
+        if next.is_none() {
+            // A line alone, as a piece mostly is, goes out as it lies, and is copied for none of its followers.
+            if !write_all(&mut to, first.bytes()).await || ends {
+                return;
+            }
+            continue;
+        }
+        buffer.extend_from_slice(first.bytes());
+        while let Some(line) = next {
             ends = matches!(line, Line::End);
             buffer.extend_from_slice(line.bytes());
+            let is_full = buffer.len() >= WRITE_BYTES;
+            next = if ends || is_full { None } else { lines.try_recv() };
         }
         if !write_all(&mut to, &buffer).await || ends {
             return;
