@@ -1,6 +1,7 @@
 //! Is what was acknowledged on disk, whatever happens to the power, the process or the disk?
 //!
-//! [`crash`] cuts the power, [`kills`] kills the process, [`damage`] changes the files. Everything is judged by
+//! [`crash`] cuts the power, [`kills`] kills the process, [`damage`] changes the files, and [`doctor`]
+//! saves what can be saved. Everything is judged by
 //! starting the real daemon on what is left and asking it over its socket.
 
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
@@ -8,10 +9,12 @@
 mod check;
 mod crash;
 mod damage;
+mod doctor;
 mod golden;
 mod judge;
 mod kills;
 mod reading;
+mod versions;
 mod work;
 
 /// A number at full size, or a tenth of it with `SESS_TENTH`, as when the tests themselves are tested.

@@ -6,6 +6,8 @@ use sess_protocol::error::Error;
 use sess_protocol::event::{ReleaseReason, SessionDeleted};
 use sess_protocol::id::SessionId;
 use sess_protocol::things::{By, TaskReason, TaskStatus};
+use sess_protocol::time::Timestamp;
+use sess_protocol::view::Members;
 
 use super::command::Origin;
 use super::content::put_apart;
@@ -13,11 +15,46 @@ use super::ending::{Answer, Ending};
 use super::state::{Change, State};
 use super::writing::content_of;
 use crate::shared::Shared;
-use crate::store::{Commit, Loaded, NewBlob, PartialText, SessionFilter, StoreError};
+use crate::store::{Commit, Loaded, NewBlob, PartialText, SessionFilter, Store, StoreError};
 use crate::world::World;
 
 /// Sessions that are looked at together.
 const PAGE: u32 = 200;
+/// The latest sessions, in which the newest moments are.
+const LATEST: u32 = 8;
+
+/// A label of the store that is further ahead of the clock says nothing of any clock: somebody wrote it.
+const AHEAD_MS_MAX: i64 = 20 * 366 * 86_400_000;
+
+/// The newest moments that the store knows: of any change, and of an activation or a clear. What is made from here
+/// on is to come behind them, whatever the clock says.
+///
+/// # Errors
+/// The store cannot read.
+pub async fn newest(
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), StoreError> {
+    let moment = |members: &Members, name: &str| {
+        let at = members.get(name).and_then(|it| it.as_str()?.parse::<Timestamp>().ok());
+        at.filter(|it| it.0 < now.0.saturating_add(AHEAD_MS_MAX)).map_or(0, |it| it.0)
+    };
+    let (mut changed, mut active) = (0, 0);
+    let filter = SessionFilter { limit: LATEST, ..SessionFilter::default() };
+    for members in store.sessions(filter).await? {
+        changed = changed.max(moment(&members, "updated_at"));
+        active = active.max(moment(&members, "active_at"));
+    }
+    for session in [Some(SessionId::GLOBAL), store.active(None).await?].into_iter().flatten() {
+        let Some(loaded) = store.load(session).await? else { continue };
+        let last = moment(loaded.view.session(), "updated_at");
+        changed = changed.max(last);
+        let activation = moment(loaded.view.session(), "active_at");
+        // Clears lie in the log of facts of no session.
+        active = active.max(if session == SessionId::GLOBAL { last } else { activation });
+    }
+    Ok((Timestamp(changed), Timestamp(active)))
+}
 
 /// Settles every session that needs it, before any request is served; answers those whose queue
 /// waits to be set going.
