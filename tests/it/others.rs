@@ -10,6 +10,7 @@ use sess_tests::bins;
 use sess_tests::figures::figure;
 use sess_tests::harness::daemon::Folder;
 use sess_tests::harness::{Daemon, Plan, within};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 
 /// The user of these stories, and another.
@@ -133,18 +134,22 @@ async fn a_parent_in_which_anybody_may_rename_is_no_place() {
         assert_eq!(code, UNSAFE, "{name}: {words}");
         assert!(words.contains("everybody can replace it"), "{words}");
         set(&open, 0o1777);
-        let mut sticky = home.shell(ME, &line).spawn().unwrap();
-        let socket = if name == "run" { inner.join("s") } else { home.path("run/s") };
-        within("its socket", until_there(&socket)).await;
+        let mut sticky = home.shell(ME, &line).stderr(Stdio::piped()).spawn().unwrap();
+        let words = sticky.stderr.take().unwrap();
+        within("its start", until_said(words, "serving")).await;
         sticky.kill().await.unwrap();
     }
 }
 
-/// Another program's start is seen by its socket only.
-async fn until_there(socket: &Path) {
-    while !socket.exists() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+/// Reads what a program says until this is in a line.
+async fn until_said(from: impl AsyncRead + Unpin, wanted: &str) {
+    let mut lines = BufReader::new(from).lines();
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if line.contains(wanted) {
+            return;
+        }
     }
+    panic!("it ended and never said `{wanted}`");
 }
 
 #[tokio::test]
@@ -186,13 +191,13 @@ async fn a_socket_that_somebody_else_put_there_is_told_nothing() {
     let mut command = home.shell(SOMEBODY_ELSE, &format!("exec python3 -c \"{squat}\""));
     chown(home.0.path(), Some(ME), Some(ME)).unwrap();
     set(home.0.path(), 0o755);
-    let squatter = command.stdout(Stdio::piped()).spawn().unwrap();
-    within("the squatter", until_there(&home.path("run/s"))).await;
+    let mut squatter = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut heard = BufReader::new(squatter.stdout.take().unwrap()).lines();
+    assert_eq!(within("the squatter", heard.next_line()).await.unwrap().unwrap(), "there");
     let (code, stdout, words) = home.run(ME, "exec ./sess ls").await;
     assert_eq!((code, stdout.as_str()), (UNREACHABLE, ""), "{words}");
     assert!(words.contains("belongs to user 65534"), "{words}");
-    let heard = within("the squatter's end", squatter.wait_with_output()).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&heard.stdout), "there\n0\n");
+    assert_eq!(within("what it heard", heard.next_line()).await.unwrap().unwrap(), "0");
 }
 
 #[tokio::test]

@@ -83,9 +83,9 @@ pub async fn settle_all(shared: &Arc<Shared>) -> Result<Vec<SessionId>, StoreErr
     }
 }
 
-fn place_of(members: &sess_protocol::view::Members) -> (i64, SessionId) {
+fn place_of(members: &Members) -> (i64, SessionId) {
     let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str).unwrap_or("");
-    let at: sess_protocol::time::Timestamp = text("updated_at").parse().unwrap_or_default();
+    let at: Timestamp = text("updated_at").parse().unwrap_or_default();
     (at.0, text("id").parse().unwrap_or(SessionId::GLOBAL))
 }
 

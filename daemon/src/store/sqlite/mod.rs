@@ -48,7 +48,7 @@ mod writer;
 
 pub use backup::restore;
 pub use check::{Fault, Report, check, check_in_use};
-pub use doctor::{About, Missing, Part, Saved, about, save, settle};
+pub use doctor::{About, Missing, Part, ReportTo, Saved, about, save, settle};
 pub use open::OpenError;
 
 /// Jobs that wait for the thread that writes.

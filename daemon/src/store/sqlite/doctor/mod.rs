@@ -32,7 +32,7 @@ const BACKUPS_MAX: usize = 7;
 const FOUND: &str = "found.db";
 const DRAFT: &str = "new.db";
 /// What was said, for who looks into the folder later.
-pub const REPORT: &str = "report.json";
+const REPORT: &str = "report.json";
 /// Commits that are readable and that no chain proves, for people.
 const REST: &str = "rest.jsonl";
 
