@@ -55,7 +55,7 @@ const CLOCKS: [&str; 6] =
     ["-1d", "+3650d", "@2038-01-19 03:14:06", "-3650d", "@2106-02-07 06:28:14", "+0"];
 
 async fn active(wire: &mut Wire) -> Value {
-    wire.ok("session/active", json!({})).await["session"]["id"].clone()
+    wire.ok("session/active", json!({})).await["id"].clone()
 }
 
 /// What a wait with an end comes to: that it is over, neither early nor late.
@@ -108,10 +108,9 @@ async fn a_clock_that_jumps_ends_no_wait_and_no_lock_and_turns_no_order_round() 
     stub.release("h").await.unwrap();
     let done = wire.wait(&running).await;
     assert_eq!(done["answer"]["content"][0]["text"], "begun done");
-    let calls: u64 =
-        wire.ok("session/usage", json!({"session": speaks, "by": "day"})).await["groups"]
-            .as_array()
-            .map_or(0, |it| it.iter().filter_map(|it| it["calls"].as_u64()).sum());
+    let usage = wire.ok("session/usage", json!({"session": speaks, "by": "day"})).await;
+    let days = usage["rows"].as_array().unwrap().iter();
+    let calls: u64 = days.map(|it| it["calls"].as_u64().unwrap()).sum();
     assert_eq!(calls, jumps, "each call is counted on one day");
     assert_eq!(daemon.terminate().await, 0);
     assert_eq!(plan.clone().arg("--check").run().await, 0, "{}", plan.words());
