@@ -95,8 +95,8 @@ async fn a_clock_that_jumps_ends_no_wait_and_no_lock_and_turns_no_order_round() 
             assert_eq!(other.wait(&said).await["task"]["status"], "completed");
             tasks.push(said["task"].clone());
             assert_eq!(active(&mut other).await, speaks.as_str(), "{to}");
-            other.ok("session/resume", json!({"session": locked})).await;
-            assert_eq!(active(&mut other).await, locked.as_str(), "{to}");
+            other.ok("session/resume", json!({"session": works})).await;
+            assert_eq!(active(&mut other).await, works.as_str(), "{to}");
             let listed = other.ok("task/list", json!({"session": speaks, "limit": 500})).await;
             let mut listed: Vec<_> =
                 listed["tasks"].as_array().unwrap().iter().map(|it| it["id"].clone()).collect();

@@ -53,7 +53,8 @@ pub async fn newest(
         // Clears lie in the log of facts of no session.
         active = active.max(if session == SessionId::GLOBAL { last } else { activation });
     }
-    Ok((Timestamp(changed), Timestamp(active)))
+    // Labels of changes go back with the clock; activations, one of which each task is, do not.
+    Ok((Timestamp(changed.max(active)), Timestamp(active)))
 }
 
 /// Settles every session that needs it, before any request is served; answers those whose queue
