@@ -11,11 +11,14 @@ const LOG_FILTER_DEFAULT: &str = "info";
 
 /// What `--help` prints, and a wrong call on stderr.
 const USAGE: &str = "\
-usage: sessd [--check | --restore FILE | --version | --help]
+usage: sessd [--check | --doctor [-n] | --restore FILE | --version | --help]
 
 Owns the chat sessions of one user and serves them on a Unix socket, in the foreground.
 
   --check    look at settings and store, start nothing
+  --doctor [-n]
+             say how everything is, as a line of JSON, and save what can be saved of a damaged store;
+             with -n only say it; `sess doctor` says it in words
   --restore FILE
              put a backup in the place of the store, which is set aside; with no daemon running
   --version  print the version
@@ -40,6 +43,8 @@ pub const HANDOVER_STDIN: &str = "stdin";
 pub enum Exit {
     /// It did what it was asked to.
     Done = 0,
+    /// Something of the store is missing, and it was said what.
+    Missing = 1,
     /// It was called in a wrong way.
     Usage = 2,
     /// The store is damaged.
@@ -89,6 +94,8 @@ pub enum Asked {
     Run(Config),
     /// To look at settings and store without starting.
     Check(Config),
+    /// To say how everything is and to save what can be saved; or only to say it.
+    Doctor(Config, bool),
     /// To put a backup in the place of the store.
     Restore(Config, PathBuf),
     /// To print this on stdout.
@@ -130,6 +137,13 @@ pub fn read(
         return match (args.next(), args.next()) {
             (Some(file), None) => Ok(Asked::Restore(environment.config()?, file.into())),
             _ => Err(StartError::new(Exit::Usage, format!("`--restore` takes one file\n{USAGE}"))),
+        };
+    }
+    if first.as_deref().is_some_and(|it| it == "--doctor") {
+        return match (args.next(), args.next()) {
+            (None, _) => Ok(Asked::Doctor(environment.config()?, false)),
+            (Some(dry), None) if dry == "-n" => Ok(Asked::Doctor(environment.config()?, true)),
+            (Some(extra), _) => Err(usage(&extra)),
         };
     }
     if let Some(extra) = args.next() {

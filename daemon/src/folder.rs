@@ -36,11 +36,33 @@ pub fn own_folder(path: &Path, others: Others) -> Result<(), StartError> {
     }
     .map_err(|err| StartError::io(format!("cannot look at folder `{}`", path.display()), err))?;
     match flaw(&meta, others) {
-        None => Ok(()),
+        None => own_place(path),
         Some(flaw) => {
             Err(StartError::new(Exit::Unsafe, format!("folder `{}` {flaw}", path.display())))
         }
     }
+}
+
+/// Refuses a folder below one in which anybody can put another in its place. Where the sticky bit keeps others
+/// from that, as in `/tmp`, it is fine.
+fn own_place(path: &Path) -> Result<(), StartError> {
+    let real = fs::canonicalize(path)
+        .map_err(|err| StartError::io(format!("folder `{}`", path.display()), err))?;
+    for parent in real.ancestors().skip(1) {
+        // What may not be looked at is not ours to judge; the folder itself was.
+        let Ok(meta) = fs::metadata(parent) else { continue };
+        if meta.mode() & 0o1002 == 0o002 && !crate::sabotage::is("any_parent") {
+            let message = format!(
+                "folder `{}` lies in `{}`, where everybody can replace it (mode {:o}); close that \
+                 with `chmod o-w`, or name another",
+                path.display(),
+                parent.display(),
+                meta.mode() & 0o7777
+            );
+            return Err(StartError::new(Exit::Unsafe, message));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the folder so that a power cut does not take it back with all that is put in it.

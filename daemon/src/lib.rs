@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod config;
+pub mod doctor;
 pub mod documents;
 pub mod exchange;
 pub mod folder;
@@ -40,7 +41,7 @@ use shared::{DRAIN, Shared};
 use store::sqlite::{OpenError, SqliteStore};
 use store::{Store, StoreError};
 use tokens::KeptTokens;
-use world::RealWorld;
+use world::{RealWorld, World as _};
 
 /// The most threads that serve. The other half of the processors is for the store's threads and for
 /// what people run beside the daemon: two that hand each other work on few processors cost more than
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
             Ok(Exit::Done)
         }
         Ok(Asked::Check(config)) => check(&config),
+        Ok(Asked::Doctor(config, dry)) => doctor::run(&config, dry),
         Ok(Asked::Restore(config, file)) => restore(&config, &file),
         Ok(Asked::Run(config)) => run(config),
         Err(err) => Err(err),
@@ -128,7 +130,11 @@ async fn serve(
     });
     let tokens = Arc::new(KeptTokens::of(documents.clone()));
     let models = Providers::new(Default::default(), environment).with_tokens(tokens);
-    let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld), models);
+    let unread = |err: StoreError| StartError::new(Exit::Damaged, err.to_string());
+    let (newest, active) =
+        recovery::newest(&*store, RealWorld::default().now()).await.map_err(unread)?;
+    let shared = Shared::new(Arc::clone(&store), Arc::new(RealWorld::behind(newest)), models);
+    shared.was_active(active);
     shared.take_settings(&documents);
     if shared.default_model() == "echo/echo" {
         shared.providers().look().await;
@@ -211,7 +217,7 @@ fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
 }
 
 /// Why the store cannot be opened, as an end of the start.
-fn refused(err: &OpenError) -> StartError {
+pub(crate) fn refused(err: &OpenError) -> StartError {
     let exit = match err {
         OpenError::Newer { .. } => Exit::Settings,
         OpenError::Damaged(_) => Exit::Damaged,

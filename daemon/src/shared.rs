@@ -24,8 +24,6 @@ use crate::world::World;
 
 /// Changes of sessions that wait for one who follows them all.
 pub const CHANGED_MAX: usize = 1024;
-/// How far an activation may be ahead of the clock.
-const ACTIVE_AHEAD_MS_MAX: i64 = 5;
 /// Tasks that run at a time when the settings do not say.
 pub const RUNNING_MAX_DEFAULT: usize = 64;
 /// How long running tasks may go on when the daemon stops as planned.
@@ -86,13 +84,18 @@ impl Shared {
     }
 
     /// The moment of an activation, or of a clear: later than the one before, as which session is the
-    /// active one is told by it. Ahead of the clock by a few milliseconds at most.
+    /// active one is told by it, also where the clock went back.
     #[must_use]
     pub fn active_moment(&self) -> Timestamp {
         let now = self.world.now().0;
-        let next = |last: i64| now.max((last + 1).min(now + ACTIVE_AHEAD_MS_MAX));
+        let next = |last: i64| now.max(last + 1);
         let last = self.last_active.fetch_update(Relaxed, Relaxed, |last| Some(next(last)));
         Timestamp(next(last.unwrap_or_default()))
+    }
+
+    /// Says when the last activation was, by what is stored.
+    pub fn was_active(&self, last: Timestamp) {
+        self.last_active.fetch_max(last.0, Relaxed);
     }
 
     /// Says that somebody needs the daemon at this moment.

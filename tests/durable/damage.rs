@@ -30,25 +30,25 @@ const REFUSALS: [i32; 3] = [65, 74, 78];
 
 /// What is done to a copy of the golden store.
 #[derive(Clone)]
-enum Damage {
+pub(crate) enum Damage {
     Flip { file: &'static str, bit: u64 },
     Cut { file: &'static str, bytes: u64 },
-    ZeroPage { file: &'static str, page: u64 },
+    ZeroPages { file: &'static str, page: u64, count: u64 },
     LogOf(PathBuf),
     Missing(&'static str),
 }
 
 /// A store and what is done to it.
-struct Case {
-    name: String,
-    base: PathBuf,
-    damage: Damage,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) base: PathBuf,
+    pub(crate) damage: Damage,
     /// Whether it must be met with an error.
-    is_fatal: bool,
+    pub(crate) is_fatal: bool,
 }
 
 impl Damage {
-    fn apply(&self, folder: &Path) {
+    pub(crate) fn apply(&self, folder: &Path) {
         match self {
             Damage::Flip { file, bit } => change(&folder.join(file), |bytes| {
                 bytes[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
@@ -56,9 +56,9 @@ impl Damage {
             Damage::Cut { file, bytes: left } => change(&folder.join(file), |bytes| {
                 bytes.truncate(usize::try_from(*left).unwrap());
             }),
-            Damage::ZeroPage { file, page } => change(&folder.join(file), |bytes| {
+            Damage::ZeroPages { file, page, count } => change(&folder.join(file), |bytes| {
                 let start = usize::try_from(page * PAGE_BYTES).unwrap();
-                bytes[start..][..PAGE_BYTES as usize].fill(0);
+                bytes[start..][..usize::try_from(count * PAGE_BYTES).unwrap()].fill(0);
             }),
             Damage::LogOf(other) => {
                 std::fs::copy(other.join(LOG), folder.join(LOG)).unwrap();
@@ -96,15 +96,16 @@ fn place(folder: &Path, rng: &mut Rng) -> (&'static str, u64) {
     unreachable!("the place lies in one of the files")
 }
 
-fn cases(golden: &Golden) -> Vec<Case> {
-    let mut rng = Rng::new(SEED);
+/// So many bits flipped, and a few of each other kind of damage.
+pub(crate) fn cases(golden: &Golden, flips: usize, seed: u64) -> Vec<Case> {
+    let mut rng = Rng::new(seed);
     let mut cases = Vec::new();
     let bases = [("clean", &golden.clean), ("unclean", &golden.unclean)];
     let mut add = |which: usize, what: String, damage, is_fatal| {
         let (name, base) = bases[which % 2];
         cases.push(Case { name: format!("{name}: {what}"), base: base.clone(), damage, is_fatal });
     };
-    for n in 0..sized(FLIPS) {
+    for n in 0..flips {
         // Some in the marker, which is too small to be met by chance.
         let (file, at) = match n % 20 {
             0 => (MARKER, rng.next_u64() % length(bases[n / 20 % 2].1, MARKER)),
@@ -126,7 +127,7 @@ fn cases(golden: &Golden) -> Vec<Case> {
     for n in 0..ZEROED_PAGES {
         let pages = length(bases[n % 2].1, DATABASE) / PAGE_BYTES;
         let page = if n < 2 { 0 } else { rng.next_u64() % pages };
-        let zero = Damage::ZeroPage { file: DATABASE, page };
+        let zero = Damage::ZeroPages { file: DATABASE, page, count: 1 };
         add(n, format!("page {page} zeroed"), zero, page == 0 && n % 2 == 0);
     }
     for which in 0..2 {
@@ -212,7 +213,7 @@ fn damaged_session(told: &str) -> Option<&str> {
 async fn damage_is_answered_with_an_error_or_not_at_all() {
     let shm = Shm::new("damage");
     let golden = Arc::new(Golden::new(&shm).await);
-    let cases = cases(&golden);
+    let cases = cases(&golden, sized(FLIPS), SEED);
     let count = cases.len();
     let (mut jobs, mut outcomes) = (JoinSet::new(), Vec::new());
     for (n, case) in cases.into_iter().enumerate() {

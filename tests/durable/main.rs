@@ -1,6 +1,7 @@
 //! Is what was acknowledged on disk, whatever happens to the power, the process or the disk?
 //!
-//! [`crash`] cuts the power, [`kills`] kills the process, [`damage`] changes the files. Everything is judged by
+//! [`crash`] cuts the power, [`kills`] kills the process, [`damage`] changes the files, and [`doctor`]
+//! saves what can be saved. Everything is judged by
 //! starting the real daemon on what is left and asking it over its socket.
 
 #![allow(clippy::unwrap_used, reason = "a helper's failure is the failure of its test")]
@@ -8,8 +9,10 @@
 mod check;
 mod crash;
 mod damage;
+mod doctor;
 mod golden;
 mod kills;
+mod versions;
 mod work;
 
 /// A folder of a test's own on a file system in memory, gone with it.

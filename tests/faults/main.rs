@@ -4,7 +4,7 @@ mod explore;
 mod inject;
 mod powercut;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use sess_tests::faults::{Faults, RecordLog, Recorder, Tools};
 use std::io::Read;
 use std::os::fd::OwnedFd;

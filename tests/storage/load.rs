@@ -44,7 +44,7 @@ impl Load {
 
 /// One in four lets answers come slowly; the others commit as fast as they can.
 async fn work(mut witness: Witness, number: u32) -> Witness {
-    let is_slow = number % 4 == 0;
+    let is_slow = number.is_multiple_of(4);
     while !witness.is_over() {
         let model = if is_slow { "stub/slow" } else { "echo/echo" };
         // Refused, as amid a stop: all that is left is to wait for the end.
@@ -66,7 +66,7 @@ async fn talk(witness: &mut Witness, session: &str, number: u32) -> Option<()> {
         witness.ok("session/update", title).await?;
         witness.ok("task/wait", json!({"task": sent["task"]})).await?;
     }
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         witness.ok("session/delete", json!({ "session": session })).await?;
     }
     Some(())

@@ -237,7 +237,7 @@ fn some(combinations: &[(Point, u64)], rng: &mut Rng) -> Vec<Point> {
     let all: u64 = crate::sized(POINTS);
     let stride = (combinations.len() as u64).div_ceil(all).max(1);
     for (at, (point, count)) in combinations.iter().enumerate() {
-        if at as u64 % stride == 0 || point.is_fatal() {
+        if (at as u64).is_multiple_of(stride) || point.is_fatal() {
             let nth = 1 + rng.below(usize::try_from(*count).unwrap()) as u64;
             points.push(Point { nth, ..*point });
         }

@@ -4,9 +4,10 @@ use crate::hold;
 use crate::repository::{files, text};
 
 /// What may stand at the top level beside files that begin with a dot.
-const TOP_LEVEL: [&str; 10] = [
+const TOP_LEVEL: [&str; 11] = [
     "Cargo.toml",
     "Cargo.lock",
+    "deny.toml",
     "daemon",
     "client",
     "protocol",

@@ -9,6 +9,7 @@ mod chat;
 mod complete;
 mod config;
 mod daemon;
+mod doctor;
 mod events;
 mod exchange;
 mod install;
@@ -162,6 +163,8 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
         keep: Option<u32>,
     },
+    /// Say how everything is; save what can be saved of a damaged store.
+    Doctor(doctor::DoctorArguments),
     /// Print what teaches a shell to complete commands, ids and models.
     Completions {
         /// The shell.
@@ -270,6 +273,7 @@ async fn run(command: Command, output: &mut Output) -> Result<(), Stop> {
         Command::Daemon(DaemonCommand::Install) => install::install(output).await,
         Command::Daemon(DaemonCommand::Uninstall) => install::uninstall(output),
         Command::Backup { keep } => daemon::backup(output, keep).await,
+        Command::Doctor(arguments) => doctor::run(output, &arguments),
         Command::Daemon(DaemonCommand::Logs { follow, lines }) => {
             daemon::logs(output, follow, lines).await
         }

@@ -159,12 +159,12 @@ mod tests {
         *2026-11-21T10:00:01.000Z · echo/echo · 3 tokens*\n\nho\n\n---\n\n";
 
     fn refused(page: &str) -> String {
-        read(page, &RealWorld, "echo/echo").map(|_| ()).expect_err("refused")
+        read(page, &RealWorld::default(), "echo/echo").map(|_| ()).expect_err("refused")
     }
 
     #[test]
     fn a_rule_in_a_text_stays_in_it() {
-        let heard = read(PAGE, &RealWorld, "a/b").expect("read");
+        let heard = read(PAGE, &RealWorld::default(), "a/b").expect("read");
         let texts: Vec<&Block> = heard.messages.iter().flat_map(|it| &it.content).collect();
         let first = Block::text("hi\n\n---\n\n## User\n\nno moment");
         assert_eq!(texts, [&first, &Block::text("ho")]);

@@ -261,7 +261,10 @@ impl Actor {
 
     /// Begins a change that makes the session the active one, or none.
     pub(super) fn active_change(&self) -> Change {
-        self.state.change(self.shared.active_moment())
+        let active = self.shared.active_moment();
+        // A clear is compared with activations by its own time, so that it is theirs.
+        let now = if self.state.id == SessionId::GLOBAL { active } else { self.shared.world.now() };
+        self.state.change_at(now, active)
     }
 
     /// Saves a change, then believes it, then tells it.

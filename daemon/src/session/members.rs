@@ -81,7 +81,7 @@ impl Change {
         session.agent = Some(birth.agent);
         session.thread = Some(ThreadId::main());
         session.created_at = Some(now);
-        session.active_at = Some(now);
+        session.active_at = Some(self.active);
         for counter in [
             &mut session.messages,
             &mut session.tasks,
@@ -147,7 +147,7 @@ impl Change {
     /// Makes the session the active one.
     pub fn activate(&mut self, by: &By) {
         let mut session = SessionPatch::new();
-        session.active_at = Some(self.now);
+        session.active_at = Some(self.active);
         let status = self.state.text("status");
         if status == "completed" || status == "error" {
             session.status = Some(SessionStatus::Active);

@@ -119,7 +119,7 @@ impl Change {
     /// The members of the session that every accepted request changes.
     pub(super) fn spoken(&self, ask: &Ask) -> SessionPatch {
         let mut session = SessionPatch::new();
-        session.active_at = Some(self.now);
+        session.active_at = Some(self.active);
         session.tasks = Some(self.state.count("tasks") + 1);
         let status = self.state.text("status");
         if status == "completed" || status == "error" {

@@ -7,6 +7,8 @@ use sess_protocol::error::Error;
 use sess_protocol::event::{ReleaseReason, SessionDeleted};
 use sess_protocol::id::SessionId;
 use sess_protocol::things::{By, TaskReason, TaskStatus};
+use sess_protocol::time::Timestamp;
+use sess_protocol::view::Members;
 
 use super::command::Origin;
 use super::content::put_apart;
@@ -14,13 +16,49 @@ use super::ending::{Answer, Ending};
 use super::state::{Change, State};
 use super::writing::content_of;
 use crate::shared::Shared;
-use crate::store::{Commit, Loaded, NewBlob, PartialText, SessionFilter, StoreError};
+use crate::store::{Commit, Loaded, NewBlob, PartialText, SessionFilter, Store, StoreError};
 use crate::world::World;
 
 /// Sessions that are looked at together.
 const PAGE: u32 = 200;
 /// Sessions that are settled at the same time: their commits share their fsyncs, and a start is short.
 const SETTLED_AT_ONCE: usize = 32;
+/// The latest sessions, in which the newest moments are.
+const LATEST: u32 = 8;
+
+/// A label of the store that is further ahead of the clock says nothing of any clock: somebody wrote it.
+const AHEAD_MS_MAX: i64 = 20 * 366 * 86_400_000;
+
+/// The newest moments that the store knows: of any change, and of an activation or a clear. What is made from here
+/// on is to come behind them, whatever the clock says.
+///
+/// # Errors
+/// The store cannot read.
+pub async fn newest(
+    store: &dyn Store,
+    now: Timestamp,
+) -> Result<(Timestamp, Timestamp), StoreError> {
+    let moment = |members: &Members, name: &str| {
+        let at = members.get(name).and_then(|it| it.as_str()?.parse::<Timestamp>().ok());
+        at.filter(|it| it.0 < now.0.saturating_add(AHEAD_MS_MAX)).map_or(0, |it| it.0)
+    };
+    let (mut changed, mut active) = (0, 0);
+    let filter = SessionFilter { limit: LATEST, ..SessionFilter::default() };
+    for members in store.sessions(filter).await? {
+        changed = changed.max(moment(&members, "updated_at"));
+        active = active.max(moment(&members, "active_at"));
+    }
+    for session in [Some(SessionId::GLOBAL), store.active(None).await?].into_iter().flatten() {
+        let Some(loaded) = store.load(session).await? else { continue };
+        let last = moment(loaded.view.session(), "updated_at");
+        changed = changed.max(last);
+        let activation = moment(loaded.view.session(), "active_at");
+        // Clears lie in the log of facts of no session.
+        active = active.max(if session == SessionId::GLOBAL { last } else { activation });
+    }
+    // Labels of changes go back with the clock; activations, one of which each task is, do not.
+    Ok((Timestamp(changed.max(active)), Timestamp(active)))
+}
 
 /// Settles every session that needs it, before any request is served; answers those whose queue
 /// waits to be set going.
@@ -49,9 +87,9 @@ pub async fn settle_all(shared: &Arc<Shared>) -> Result<Vec<SessionId>, StoreErr
     }
 }
 
-fn place_of(members: &sess_protocol::view::Members) -> (i64, SessionId) {
+fn place_of(members: &Members) -> (i64, SessionId) {
     let text = |name: &str| members.get(name).and_then(serde_json::Value::as_str).unwrap_or("");
-    let at: sess_protocol::time::Timestamp = text("updated_at").parse().unwrap_or_default();
+    let at: Timestamp = text("updated_at").parse().unwrap_or_default();
     (at.0, text("id").parse().unwrap_or(SessionId::GLOBAL))
 }
 

@@ -26,6 +26,9 @@ pub struct Change {
     pub events: Vec<Event>,
     /// When the change happens.
     pub now: Timestamp,
+    /// What `active_at` becomes when it makes the session the active one: later than any before, which the clock,
+    /// that may go back, cannot promise.
+    pub active: Timestamp,
 }
 
 impl State {
@@ -38,7 +41,13 @@ impl State {
     /// Begins a change.
     #[must_use]
     pub fn change(&self, now: Timestamp) -> Change {
-        Change { state: self.clone(), events: Vec::new(), now }
+        self.change_at(now, now)
+    }
+
+    /// Begins a change that may make the session the active one.
+    #[must_use]
+    pub fn change_at(&self, now: Timestamp, active: Timestamp) -> Change {
+        Change { state: self.clone(), events: Vec::new(), now, active }
     }
 
     /// The view.

@@ -72,7 +72,7 @@ impl Change {
         steering.push(said);
         patch.steering = Some(Some(steering));
         let mut session = SessionPatch::new();
-        session.active_at = Some(self.now);
+        session.active_at = Some(self.active);
         let fact = TaskUpdated { task: patch, session: Some(session) };
         self.push(fact, Some(&by), Some(task.id));
         Ok(())

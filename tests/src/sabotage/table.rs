@@ -111,7 +111,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 38] = [
+pub(super) const SABOTAGES: [Sabotage; 41] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -149,6 +149,9 @@ pub(super) const SABOTAGES: [Sabotage; 38] = [
     // Damage is seen.
     broken("import_unproved", &[socket(&["exchange::"])]),
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
+    broken("doctor_believes_all", &[durable(&["doctor::"])]),
+    // The clock may go back.
+    broken("ids_by_clock", &[socket(&["clock::"])]),
     broken("document_in_place", &[socket(&["documents::a_kill"])]),
     // Secrets stay where they are.
     broken("no_redaction", &[socket(&["secrets::a_canary"])]),
@@ -157,6 +160,7 @@ pub(super) const SABOTAGES: [Sabotage; 38] = [
     broken("endless_answers", &[bounds(&["abuse::answers"])]),
     broken("slow_is_stuck", &[daemon(&["connection::"])]),
     // One daemon, one user.
+    broken("any_parent", &[socket(&["others::"])]),
     broken("two_owners", &[daemon(&["socket::"]), socket(&["socket::"])]),
     broken("closed_handover", &[socket(&["handover::"])]),
     broken("no_uid_check", &[socket(&["socket::another_user"])]),

@@ -1,5 +1,6 @@
 //! Copies of the whole store: made while it is used, proved before they count, put back.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,7 +9,9 @@ use rusqlite::{Connection, OpenFlags};
 use sess_protocol::id::SessionId;
 use sess_protocol::time::Timestamp;
 
-use super::open::{self, OpenError, connect, database_path, make_private, private_folder};
+use super::open::{
+    self, OpenError, connect, database_path, log_path, make_private, private_folder,
+};
 use crate::store::{BackupMade, StoreError};
 
 /// The folder of the copies, below the store's.
@@ -17,6 +20,9 @@ const FOLDER: &str = "backups";
 const NAMED: (&str, &str) = ("sess-", ".db");
 /// What an unfinished copy is called.
 const DRAFT: &str = "draft.db";
+/// What the folders are called into which a store is set aside; behind it stands when.
+const REPLACED: &str = "replaced-";
+pub(super) const DOCTORED: &str = "doctor-";
 /// Pages that are copied at a time, and the pause until the next: the disk is for sessions first.
 const STEP_PAGES: i32 = 4096;
 const STEP_PAUSE: Duration = Duration::from_millis(1);
@@ -98,7 +104,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
 }
 
 /// Checks a copy as the store itself is checked; answers how many sessions are in it.
-fn verify(path: &Path) -> Result<u64, OpenError> {
+pub(super) fn verify(path: &Path) -> Result<u64, OpenError> {
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Read as one file: a copy that needs a second one beside it is none.
     let _mode: String = conn.query_row("PRAGMA journal_mode = DELETE", (), |row| row.get(0))?;
@@ -124,6 +130,7 @@ fn verify(path: &Path) -> Result<u64, OpenError> {
 /// What is no sound copy is refused, and the store is left as it is.
 pub fn restore(dir: &Path, from: &Path) -> Result<PathBuf, OpenError> {
     private_folder(dir)?;
+    settle(dir)?;
     let draft = dir.join("restored.db");
     remove(&draft)?;
     std::fs::copy(from, &draft)?;
@@ -134,8 +141,14 @@ pub fn restore(dir: &Path, from: &Path) -> Result<PathBuf, OpenError> {
     conn.execute("UPDATE meta SET value = ? WHERE key = 'history'", [history])?;
     conn.close().map_err(|(_, err)| err)?;
     std::fs::File::open(&draft)?.sync_all()?;
-    let aside = dir.join(format!("replaced-{}", Timestamp::now().0));
+    let aside = dir.join(format!("{REPLACED}{}", Timestamp::now().0));
     private_folder(&aside)?;
+    replace(dir, &draft, &aside)?;
+    Ok(aside)
+}
+
+/// Puts a database that is whole and on disk in the place of the store, which is set aside into a folder.
+pub(super) fn replace(dir: &Path, draft: &Path, aside: &Path) -> std::io::Result<()> {
     // In this order the marker tells of the old store until the new one is whole: a start after a crash
     // in between refuses what it finds, rather than to begin an empty store or to go on without a log.
     let database = database_path(dir);
@@ -143,12 +156,58 @@ pub fn restore(dir: &Path, from: &Path) -> Result<PathBuf, OpenError> {
     for name in ["sess.db-shm", "sess.db-wal"] {
         if_there(std::fs::rename(dir.join(name), aside.join(name)))?;
     }
-    std::fs::File::open(&aside)?.sync_all()?;
-    std::fs::rename(&draft, &database)?;
+    std::fs::File::open(aside)?.sync_all()?;
+    std::fs::rename(draft, &database)?;
     std::fs::File::open(dir)?.sync_all()?;
     if_there(std::fs::rename(dir.join("store.json"), aside.join("store.json")))?;
-    std::fs::File::open(dir)?.sync_all()?;
-    Ok(aside)
+    std::fs::File::open(aside)?.sync_all()?;
+    std::fs::File::open(dir)?.sync_all()
+}
+
+/// Ends what a crash amid [`replace`] left: a store that was not replaced yet gets its log back, one that was
+/// loses the marker of the old one.
+pub(super) fn settle(dir: &Path) -> std::io::Result<()> {
+    let inode = |path: &Path| std::fs::symlink_metadata(path).ok().map(|it| it.ino());
+    let database = database_path(dir);
+    for aside in asides(dir)? {
+        let (old, log) = (aside.join("sess.db"), aside.join("sess.db-wal"));
+        let now = inode(&database);
+        if aside.join("store.json").exists() || !(old.exists() || log.exists()) {
+            continue;
+        }
+        if now == inode(&old) {
+            for name in ["sess.db-shm", "sess.db-wal"] {
+                if !dir.join(name).exists() {
+                    if_there(std::fs::rename(aside.join(name), dir.join(name)))?;
+                }
+            }
+            std::fs::File::open(dir)?.sync_all()?;
+            // The other of the two names of one file.
+            if_there(std::fs::remove_file(old))?;
+        } else if now.is_some() && !log_path(dir).exists() {
+            if_there(std::fs::rename(dir.join("store.json"), aside.join("store.json")))?;
+        }
+        std::fs::File::open(&aside)?.sync_all()?;
+        std::fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The folders into which stores were set aside.
+pub(super) fn asides(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = name
+            .to_str()
+            .is_some_and(|it| [REPLACED, DOCTORED].iter().any(|of| it.starts_with(of)));
+        if ours && entry.file_type()?.is_dir() {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// What is not there is no error.

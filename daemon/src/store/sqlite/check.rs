@@ -69,10 +69,25 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
         Err(OpenError::Damaged(text)) if path.exists() => report.fault(None, text),
         Err(err) => return Err(err),
     }
-    let conn = open::connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    all(&path, marker.as_ref(), &mut report)?;
+    Ok(report)
+}
+
+/// The same while a daemon has the store open: of its files only what SQLite shows as one moment.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_in_use(dir: &Path) -> Result<Report, OpenError> {
+    let mut report = Report::default();
+    all(&open::database_path(dir), None, &mut report)?;
+    Ok(report)
+}
+
+fn all(path: &Path, marker: Option<&Marker>, report: &mut Report) -> Result<(), OpenError> {
+    let conn = open::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     conn.pragma_update(None, "query_only", "ON")?;
     conn.execute_batch("BEGIN")?;
-    if let Err(err) = structure(&conn, &mut report) {
+    if let Err(err) = structure(&conn, report) {
         report.trouble(None, err.into());
     }
     match open::history(&conn) {
@@ -82,13 +97,13 @@ pub fn check(dir: &Path) -> Result<Report, OpenError> {
         Ok(_) => {}
         Err(err) => report.fault(None, err.to_string()),
     }
-    if let Err(trouble) = sessions(&conn, &mut report) {
+    if let Err(trouble) = sessions(&conn, report) {
         report.trouble(None, trouble);
     }
-    if let Err(trouble) = beside(&conn, &mut report) {
+    if let Err(trouble) = beside(&conn, report) {
         report.trouble(None, trouble);
     }
-    Ok(report)
+    Ok(())
 }
 
 fn structure(conn: &Connection, report: &mut Report) -> rusqlite::Result<()> {

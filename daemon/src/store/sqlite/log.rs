@@ -93,6 +93,19 @@ pub(super) fn whole(session: SessionId, json: &str) -> String {
     body
 }
 
+/// The id that a session's first commit, as it is kept, proves by its hash: its first event makes the session
+/// and says its id; that of the reserved log says none.
+pub(super) fn proven_id(kept: &str, hash: Hash) -> Option<SessionId> {
+    let json = json(kept)?;
+    let body: serde_json::Value = serde_json::from_str(&json).ok()?;
+    let first = body.get(0).or_else(|| body.get("events")?.get(0));
+    let named = first.and_then(|it| it.pointer("/data/session/id")?.as_str()?.parse().ok());
+    [named, Some(SessionId::GLOBAL)]
+        .into_iter()
+        .flatten()
+        .find(|id| Hash::chained(Hash::default(), whole(*id, &json).as_bytes()) == hash)
+}
+
 /// Adds a commit.
 pub(super) fn append(
     conn: &Connection,

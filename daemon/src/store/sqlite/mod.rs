@@ -29,6 +29,7 @@ mod backup;
 mod change;
 mod check;
 mod checkpoint;
+mod doctor;
 mod importing;
 mod log;
 mod marker;
@@ -49,7 +50,8 @@ mod wal;
 mod writer;
 
 pub use backup::restore;
-pub use check::{Fault, Report, check};
+pub use check::{Fault, Report, check, check_in_use};
+pub use doctor::{About, Missing, Part, ReportTo, Saved, about, save, settle};
 pub use open::OpenError;
 
 /// Jobs that wait for the thread that writes.

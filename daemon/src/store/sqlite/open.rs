@@ -214,7 +214,11 @@ pub(super) fn look(path: &Path, dir: &Path, marker: Option<&Marker>) -> Result<L
         Ok(_) => {}
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => {
             if marker.is_some() || log_path(dir).exists() {
-                return damaged(format!("`{}` is gone: it was here before", path.display()));
+                return damaged(format!(
+                    "`{}` is gone: it was here before; bring it back, or run `sess doctor`, which \
+                     restores what backups have",
+                    path.display()
+                ));
             }
             return Ok(Looked::New);
         }
@@ -248,6 +252,21 @@ pub(super) fn look(path: &Path, dir: &Path, marker: Option<&Marker>) -> Result<L
     }
 }
 
+/// The number of the schema as a database's first page says it.
+pub(super) fn schema_in(path: &Path) -> Option<u32> {
+    let mut bytes = [0; 64];
+    std::fs::File::open(path).ok()?.read_exact(&mut bytes).ok()?;
+    Some(u32::from_be_bytes([bytes[60], bytes[61], bytes[62], bytes[63]]))
+}
+
+/// Refuses a database of a later version, and nothing else.
+pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
+    match header(path, false) {
+        Err(newer @ OpenError::Newer { .. }) => Err(newer),
+        _ => Ok(()),
+    }
+}
+
 /// Reads the schema's number from the first page, before SQLite has a chance to write.
 fn header(path: &Path, was_here: bool) -> Result<(), OpenError> {
     let mut bytes = [0; 100];
@@ -257,7 +276,15 @@ fn header(path: &Path, was_here: bool) -> Result<(), OpenError> {
         let text = format!("`{}` is no SQLite database", path.display());
         return if was_here { Err(OpenError::Damaged(text)) } else { Ok(()) };
     }
-    let found = u32::from_be_bytes([bytes[60], bytes[61], bytes[62], bytes[63]]);
+    let word =
+        |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    // Until the first step is taken there is no table and no kind; SQLite counts changes of tables at byte 40.
+    let (kind, is_bare) = (word(68), word(40) == 0);
+    if kind != schema::APPLICATION_ID.cast_unsigned() && !(kind == 0 && is_bare) {
+        let text = format!("`{}` is not a database of sess", path.display());
+        return Err(OpenError::Damaged(text));
+    }
+    let found = word(60);
     let known = schema::number(schema::MIGRATIONS);
     if found > known {
         return Err(OpenError::Newer { found, known });

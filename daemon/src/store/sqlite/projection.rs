@@ -254,14 +254,5 @@ fn id_in_log(conn: &Connection, no: i64) -> Result<SessionId, Trouble> {
             Ok((row.get(0)?, row.get(1)?))
         })
         .map_err(|_| bad())?;
-    let body = log::json(&body).ok_or_else(bad)?;
-    let kept: Value = serde_json::from_str(&body).map_err(|_| bad())?;
-    let first = kept.get(0).or_else(|| kept.get("events")?.get(0));
-    // A session's first event makes it and says its id; the reserved log's first says none.
-    let named = first.and_then(|it| it.pointer("/data/session/id")?.as_str()?.parse().ok());
-    [named, Some(SessionId::GLOBAL)]
-        .into_iter()
-        .flatten()
-        .find(|id| Hash::chained(Hash::default(), log::whole(*id, &body).as_bytes()) == Hash(hash))
-        .ok_or_else(bad)
+    log::proven_id(&body, Hash(hash)).ok_or_else(bad)
 }

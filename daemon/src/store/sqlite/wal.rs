@@ -76,6 +76,11 @@ pub(super) fn examine(path: &Path, marked: Option<u32>) -> std::io::Result<Found
     Ok(judge(&bytes, marked))
 }
 
+/// Whether a log with this salt can follow from one with the salt that was marked.
+pub(super) fn is_next(marked: u32, salt: u32) -> bool {
+    salt.wrapping_sub(marked) <= SALT_STEPS_MAX
+}
+
 fn judge(bytes: &[u8], marked: Option<u32>) -> Found {
     let damaged = |text: &str| Found::Damaged(format!("the database's log is damaged: {text}"));
     let (magic, page) = (word(bytes, 0), word(bytes, 8) as usize);
@@ -85,7 +90,7 @@ fn judge(bytes: &[u8], marked: Option<u32>) -> Found {
         return damaged("its header");
     }
     let salt = word(bytes, 16);
-    if marked.is_some_and(|it| salt.wrapping_sub(it) > SALT_STEPS_MAX) {
+    if marked.is_some_and(|it| !is_next(it, salt)) {
         return damaged("it is another database's");
     }
     let whole_behind = transactions_behind_damage(bytes, big, FRAME_BYTES + page, header);
@@ -93,6 +98,57 @@ fn judge(bytes: &[u8], marked: Option<u32>) -> Found {
         return damaged("a frame amid others that are whole");
     }
     Found::Whole(salt)
+}
+
+/// The frames of a log, for who reads pages without SQLite: each with its page and the place of the page's bytes.
+#[derive(Debug, Default)]
+pub(super) struct Frames {
+    /// Bytes of a page, if the header says it.
+    pub(super) page_bytes: Option<u32>,
+    /// The frames of whole transactions, in their order.
+    pub(super) whole: Vec<(u32, u64)>,
+    /// What lies behind the first bad frame, or behind a bad header. It is whatever it is.
+    pub(super) behind: Vec<(u32, u64)>,
+    /// Pages of the database as the last whole transaction says it.
+    pub(super) pages: Option<u32>,
+}
+
+/// Reads which pages a log has, as far as it can be believed and beyond.
+pub(super) fn frames(path: &Path, otherwise_bytes: u32) -> std::io::Result<Frames> {
+    let mut file = match std::fs::File::open(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Ok(Frames::default()),
+        other => std::io::BufReader::new(other?.take(WAL_BYTES_MAX)),
+    };
+    let (mut found, mut header) = (Frames::default(), [0; HEADER_BYTES]);
+    if file.read_exact(&mut header).is_err() {
+        return Ok(found);
+    }
+    let big = word(&header, 0) & 1 == 1;
+    let mut sum = summed(big, (0, 0), &header[..24]);
+    let mut sound =
+        word(&header, 0) & !1 == 0x377f_0682 && sum == (word(&header, 24), word(&header, 28));
+    found.page_bytes = sound.then(|| word(&header, 8));
+    let page = found.page_bytes.unwrap_or(otherwise_bytes) as usize;
+    let (mut frame, mut at) = (vec![0; FRAME_BYTES + page], HEADER_BYTES as u64);
+    let mut pending = Vec::new();
+    while file.read_exact(&mut frame).is_ok() {
+        let place = (word(&frame, 0), at + FRAME_BYTES as u64);
+        at += frame.len() as u64;
+        sum = summed(big, summed(big, sum, &frame[..8]), &frame[FRAME_BYTES..]);
+        sound &= frame[8..16] == header[16..24] && sum == (word(&frame, 16), word(&frame, 20));
+        if !sound {
+            found.behind.push(place);
+            continue;
+        }
+        pending.push(place);
+        if word(&frame, 4) != 0 {
+            found.pages = Some(word(&frame, 4));
+            found.whole.append(&mut pending);
+        }
+    }
+    // What no commit ends is no transaction.
+    found.behind.splice(..0, pending);
+    Ok(found)
 }
 
 /// How many transactions end behind the first bad frame, its own included.

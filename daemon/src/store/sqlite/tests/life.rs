@@ -150,6 +150,34 @@ async fn a_newer_database_is_refused_with_every_byte_as_it_was() {
     assert!(before == all());
 }
 
+/// It is compiled into SQLite, and nobody may ever switch it on: code from a file is no part of a database.
+#[tokio::test]
+async fn no_connection_loads_an_extension() {
+    let folder = Folder::new();
+    let store = folder.open();
+    let library = folder.path().join("extension.so");
+    std::fs::write(&library, "").unwrap();
+    let own = open::connect(&folder.database(), rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE);
+    for conn in [
+        own.unwrap(),
+        open::reading(folder.path()).unwrap(),
+        open::importing(folder.path()).unwrap(),
+    ] {
+        let sql = "SELECT load_extension(?)";
+        let err = conn.query_row(sql, [library.to_str()], |_| Ok(())).unwrap_err();
+        let words = err.to_string();
+        assert!(words.contains("not authorized") || words.contains("no such function"), "{words}");
+        // Nor from the schema of a database that somebody else made.
+        let sql = "CREATE VIEW evil AS SELECT load_extension('x')";
+        let done = conn
+            .execute_batch(sql)
+            .and_then(|()| conn.query_row("SELECT * FROM evil", (), |_| Ok(())));
+        assert!(done.is_err());
+        let _ = conn.execute_batch("DROP VIEW evil");
+    }
+    store.close().await.unwrap();
+}
+
 #[test]
 fn a_migration_keeps_a_backup_and_is_taken_once() {
     let folder = Folder::new();
