@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::client::Client;
 use super::ends::{ReadEnd, WriteEnd};
 use super::lines::{Got, Lines};
-use super::making::{Turns, made, only_reads};
+use super::making::{Turns, only_reads};
 use super::out::{Line, Waiting, out};
 use super::router::{Router, Work};
 use crate::session::command::{ConnectionId, Outcome};
@@ -42,7 +42,7 @@ where
     R: ReadEnd,
     W: WriteEnd,
 {
-    let (out, lines) = out();
+    let (out, lines) = out(router.making());
     let client = Arc::new(Client::new(connection, by, out));
     let shared = Arc::clone(router.shared());
     let writer = shared.tracker.spawn(write_lines(write, lines));
@@ -126,7 +126,7 @@ impl<R: ReadEnd> Reading<R> {
                         None => (None, guarded(&router, work).await),
                         Some(turns) => match turns.take(&out).await {
                             None => return,
-                            turn => (turn, made(guarded(&router, work)).await),
+                            turn => (turn, out.made(guarded(&router, work)).await),
                         },
                     };
                     let line = answer_line(&id, outcome);
@@ -300,7 +300,7 @@ mod tests {
     /// A socket pair, and a line to write.
     async fn much_to_write() -> ((OwnedReadHalf, OwnedWriteHalf), UnixStream, Waiting) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (out, waiting) = out();
+        let (out, waiting) = out(&Arc::default());
         out.send(Line::Own("x".repeat(BYTES))).await.unwrap();
         (ours.into_split(), theirs, waiting)
     }

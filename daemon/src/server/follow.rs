@@ -10,7 +10,6 @@ use sess_protocol::id::SessionId;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::client::{Client, Follow};
-use super::making::made;
 use super::out::{Line, Out};
 use super::router::Router;
 use super::views::whole_view;
@@ -93,7 +92,8 @@ impl Job {
         place: OwnedSemaphorePermit,
         answered: oneshot::Sender<()>,
     ) -> Option<()> {
-        match made(self.answer(&ask, &id)).await {
+        let out = self.out.clone();
+        match out.made(self.answer(&ask, &id)).await {
             Ok((line, joined, feed)) => {
                 if !self.out.answer(&id, line).await? {
                     return None;

@@ -1,11 +1,12 @@
 //! What waits for one client: lines, bounded by their number and by their bytes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use sess_protocol::envelope::{ANSWERS_BYTES_MAX, Id, error_line};
 use sess_protocol::error::{Error, Kind};
 use tokio::sync::{Semaphore, mpsc};
+
+use super::making::Making;
 
 /// Lines that wait for one client; behind that, who has more waits.
 const OUT_LINES_MAX: usize = 64;
@@ -16,9 +17,6 @@ const OUT_BYTES_MAX: usize = 1024 * 1024;
 const SHORT_BYTES: usize = 8 * 1024;
 /// When to ask again after too many answers that nobody took, in milliseconds.
 const RETRY_MS: u64 = 1000;
-
-/// Bytes of long answers that wait for room.
-static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A line on its way out.
 #[derive(Debug)]
@@ -54,6 +52,7 @@ pub struct Out {
     lines: mpsc::Sender<Line>,
     /// A permit for each byte that still has room.
     room: Arc<Semaphore>,
+    making: Arc<Making>,
 }
 
 /// What waits for one client, as its writer takes it.
@@ -65,10 +64,11 @@ pub(super) struct Waiting {
 
 /// The way to a client, and what waits there.
 #[must_use]
-pub(super) fn out() -> (Out, Waiting) {
+pub(super) fn out(making: &Arc<Making>) -> (Out, Waiting) {
     let (sender, receiver) = mpsc::channel(OUT_LINES_MAX);
     let room = Arc::new(Semaphore::new(OUT_BYTES_MAX));
-    (Out { lines: sender, room: Arc::clone(&room) }, Waiting { lines: receiver, room })
+    let making = Arc::clone(making);
+    (Out { lines: sender, room: Arc::clone(&room), making }, Waiting { lines: receiver, room })
 }
 
 impl Out {
@@ -93,7 +93,7 @@ impl Out {
         {
             return self.send(Line::Own(line)).await.map(|()| true);
         }
-        match Counted::among_waiting(line.len()) {
+        match self.making.among_waiting(line.len()) {
             Some(_counted) => self.send(Line::Own(line)).await.map(|()| true),
             None => {
                 drop(line);
@@ -106,6 +106,11 @@ impl Out {
         }
     }
 
+    /// Makes an answer for it when few others are made.
+    pub(super) async fn made<T>(&self, answer: impl Future<Output = T>) -> T {
+        self.making.made(answer).await
+    }
+
     /// Whether nobody takes lines any more.
     pub(super) fn is_closed(&self) -> bool {
         self.lines.is_closed()
@@ -114,24 +119,6 @@ impl Out {
     /// Comes back when nobody takes lines any more.
     pub async fn closed(&self) {
         self.lines.closed().await;
-    }
-}
-
-/// Bytes of a long answer among all that wait; until dropped.
-struct Counted(usize);
-
-impl Counted {
-    fn among_waiting(bytes: usize) -> Option<Self> {
-        let counted = Self(bytes);
-        let before = WAITING.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before + bytes <= ANSWERS_BYTES_MAX || crate::sabotage::is("endless_answers");
-        fits.then_some(counted)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        WAITING.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 
@@ -177,7 +164,7 @@ mod tests {
 
     #[test]
     fn lines_wait_up_to_their_number_and_up_to_their_bytes() {
-        let (out, mut waiting) = out();
+        let (out, mut waiting) = out(&Arc::default());
         assert_eq!(filled(&out, 1), OUT_LINES_MAX);
         while waiting.try_recv().is_some() {}
         assert_eq!(filled(&out, OUT_BYTES_MAX / 8), 8);
@@ -187,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_line_beyond_the_limit_waits_alone() {
-        let (out, mut waiting) = out();
+        let (out, mut waiting) = out(&Arc::default());
         assert_eq!(filled(&out, 4 * OUT_BYTES_MAX), 1);
         assert_eq!(waiting.try_recv().unwrap().bytes().len(), 4 * OUT_BYTES_MAX);
         assert_eq!(filled(&out, 4 * OUT_BYTES_MAX), 1);
@@ -195,7 +182,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_room_hears_that_the_client_is_gone() {
-        let (out, waiting) = out();
+        let (out, waiting) = out(&Arc::default());
         filled(&out, OUT_BYTES_MAX);
         let mut sending = Box::pin(out.send(line(1)));
         assert!((&mut sending).now_or_never().is_none());

@@ -15,6 +15,7 @@ use super::handlers::{
     agent, blob, chat, cleanup, daemon, event, exchange, import, message, model, scope, session,
     state, task, turn,
 };
+use super::making::Making;
 use super::params::{Common, decode};
 use crate::documents::Documents;
 use crate::exchange::Spool;
@@ -47,6 +48,7 @@ pub struct Router {
     documents: Documents,
     spool: Spool,
     connections: Arc<AtomicUsize>,
+    making: Arc<Making>,
     started: Instant,
 }
 
@@ -75,7 +77,13 @@ impl Router {
     pub fn new(shared: Arc<Shared>, documents: Documents) -> Self {
         let connections = Arc::new(AtomicUsize::new(0));
         let spool = Spool::beside(&shared.store.path());
-        Self { shared, documents, spool, connections, started: Instant::now() }
+        let making = Arc::default();
+        Self { shared, documents, spool, connections, making, started: Instant::now() }
+    }
+
+    /// The answers that are made.
+    pub(super) fn making(&self) -> &Arc<Making> {
+        &self.making
     }
 
     /// What all parts share.
