@@ -92,8 +92,11 @@ impl Stage {
         ballast
     }
 
-    async fn everything_is_refused(&mut self) {
+    /// Each change is refused. The daemon may find room meanwhile, by copying its log into the database: what it
+    /// then takes is as good as ever, and the disk is filled anew. Says how many turns there are more.
+    async fn everything_is_refused(&mut self, ballast: &mut Vec<Ballast>) -> usize {
         let session = &self.said;
+        let mut turns = 0;
         for (method, params) in [
             ("session/create", json!({"title": "one more"})),
             ("session/update", json!({"session": session, "title": "another"})),
@@ -101,9 +104,25 @@ impl Stage {
             ("chat/send", json!({"content": "in a new session"})),
             ("session/persist", json!({"session": session})),
         ] {
-            let data = self.wire.refused("storage", method, params).await;
-            assert!(data["hint"].is_string(), "{data}");
+            let mut tries = 0;
+            let error = loop {
+                match self.wire.call(method, params.clone()).await {
+                    Err(error) => break error,
+                    Ok(result) => {
+                        tries += 1;
+                        assert!(tries < TRIES_MAX, "`{method}` {params} is never refused: {result}");
+                        if method == "chat/send" {
+                            self.wire.wait(&result).await;
+                            turns += usize::from(params["session"] == *session);
+                        }
+                        ballast.push(self.disk.fill().unwrap());
+                    }
+                }
+            };
+            assert_eq!(error["data"]["kind"], "storage", "`{method}` {params}: {error}");
+            assert!(error["data"]["hint"].is_string(), "{error}");
         }
+        turns
     }
 
     async fn reading_goes_on(&mut self, turns: usize) {
@@ -162,13 +181,11 @@ impl Stage {
 
 async fn fills_and_heals(kind: &str, mount: impl FnOnce(&Plan) -> Mounted) {
     let mut stage = Stage::new(mount).await;
-    let ballast = stage.fill().await;
-    stage.everything_is_refused().await;
-    stage.reading_goes_on(5).await;
+    let mut ballast = vec![stage.fill().await];
+    let turns = 5 + stage.everything_is_refused(&mut ballast).await;
+    stage.reading_goes_on(turns).await;
     stage.ends_are_recorded().await;
-    let words = stage.plan.words();
-    assert!(words.contains("only the ends of tasks are recorded"), "{words}");
-    stage.reading_goes_on(5).await;
+    stage.reading_goes_on(turns).await;
     drop(ballast);
     let healed = stage.heals().await.as_millis();
     figure("R16", &format!("turn again behind a full {kind}, ms"), healed, 1);
