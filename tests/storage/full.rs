@@ -110,7 +110,10 @@ impl Stage {
                     Err(error) => break error,
                     Ok(result) => {
                         tries += 1;
-                        assert!(tries < TRIES_MAX, "`{method}` {params} is never refused: {result}");
+                        assert!(
+                            tries < TRIES_MAX,
+                            "`{method}` {params} is never refused: {result}"
+                        );
                         if method == "chat/send" {
                             self.wire.wait(&result).await;
                             turns += usize::from(params["session"] == *session);

@@ -90,6 +90,9 @@ fn all(path: &Path, marker: Option<&Marker>, report: &mut Report) -> Result<(), 
     if let Err(err) = structure(&conn, report) {
         report.trouble(None, err.into());
     }
+    if let Err(err) = schema::is_as_made(&conn) {
+        report.fault(None, err.to_string());
+    }
     match open::history(&conn) {
         Ok(history) if marker.is_some_and(|it| it.history != history) => {
             report.fault(None, "the database is another one than was here before");

@@ -44,6 +44,7 @@ mod rows;
 mod schema;
 mod sessions;
 mod short;
+mod sound;
 mod spending;
 mod things;
 mod wal;

@@ -1,6 +1,5 @@
 //! How the database is opened: refused untouched, or recovered and checked before anything is asked.
 
-use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -12,22 +11,12 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::checkpoint::BUSY_MS;
 use super::marker::{Marker, State};
-use super::rows::Trouble;
-use super::things::{MESSAGE_COLUMNS, MessageRow, TASK_COLUMNS, TaskRow};
-use super::{importing, schema, wal};
+use super::{schema, sound, wal};
 
 /// Bytes of a page of a new database.
 pub(super) const PAGE_BYTES: u32 = 4096;
 /// The first version of SQLite without the bug that loses commits when its log begins again.
 const SQLITE_VERSION_MIN: i32 = 3_051_003;
-/// A database up to this size is checked whole after an unclean stop, a larger one page by page.
-const WHOLE_CHECK_BYTES_MAX: u64 = 64 << 20;
-/// A database up to this size has all its indexes checked after a clean stop, a larger one those that
-/// lists of sessions rest on: a disk may change what nobody wrote, and a start must stay short.
-const CLEAN_CHECK_BYTES_MAX: u64 = 8 << 20;
-/// The tables that answers are looked up in. What else there is proves itself when it is read.
-const LOOKED_UP: [&str; 7] =
-    ["sessions", "keys", "things", "tasks", "message_rows", "usage", "blob_refs"];
 /// Bytes of one value, so of one commit and of one blob.
 const VALUE_BYTES_MAX: i32 = 256 << 20;
 /// Bytes of one statement.
@@ -150,15 +139,9 @@ pub(super) fn open(dir: &Path) -> Result<Opened, OpenError> {
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
     }
     let bytes = std::fs::metadata(&path)?.len();
-    let unclean =
-        matches!(looked, Looked::Unclean) || (!empty && !lookups_are_sound(&conn, bytes)?);
-    let mended = unclean && check(&conn, bytes)?;
-    let most = if unclean { WHOLE_CHECK_BYTES_MAX } else { CLEAN_CHECK_BYTES_MAX };
-    if bytes <= most && !empty {
-        check_keyed_rows(&conn)?;
-    }
-    if mended {
-        check_message_rows(&conn)?;
+    schema::is_as_made(&conn)?;
+    if !empty {
+        sound::prove(&conn, bytes, matches!(looked, Looked::Unclean))?;
     }
     schema::migrate(&mut conn, dir, schema::MIGRATIONS)?;
     if marker.is_none() {
@@ -224,7 +207,7 @@ pub(super) fn look(path: &Path, dir: &Path, marker: Option<&Marker>) -> Result<L
         }
         Err(err) => return Err(err.into()),
     }
-    header(path, marker.is_some())?;
+    header(path, &log_path(dir), marker.is_some())?;
     match marker {
         Some(it) if it.state == State::Clean && it.file == Some(looks(path)?) => {
             match wal::examine(&log_path(dir), None)? {
@@ -261,21 +244,23 @@ pub(super) fn schema_in(path: &Path) -> Option<u32> {
 
 /// Refuses a database of a later version, and nothing else.
 pub(super) fn refuse_newer(path: &Path) -> Result<(), OpenError> {
-    match header(path, false) {
+    match header(path, &log_path(path.parent().unwrap_or(path)), false) {
         Err(newer @ OpenError::Newer { .. }) => Err(newer),
         _ => Ok(()),
     }
 }
 
 /// Reads the schema's number from the first page, before SQLite has a chance to write.
-fn header(path: &Path, was_here: bool) -> Result<(), OpenError> {
-    let mut bytes = [0; 100];
+fn header(path: &Path, log: &Path, was_here: bool) -> Result<(), OpenError> {
+    let mut bytes = [0; wal::DATABASE_HEADER_BYTES];
     let read = std::fs::File::open(path)?.read_exact(&mut bytes);
     if read.is_err() || &bytes[..16] != b"SQLite format 3\0" {
         // A first start may have ended amid its first page, which SQLite takes back by itself.
         let text = format!("`{}` is no SQLite database", path.display());
         return if was_here { Err(OpenError::Damaged(text)) } else { Ok(()) };
     }
+    // What is in the log holds: of the file's own first page a power cut may have left a part.
+    let bytes = wal::first_page(log, PAGE_BYTES)?.unwrap_or(bytes);
     let word =
         |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     // Until the first step is taken there is no table and no kind; SQLite counts changes of tables at byte 40.
@@ -374,104 +359,6 @@ pub(super) fn reading(dir: &Path) -> Result<Connection, OpenError> {
     conn.pragma_update(None, "query_only", "ON")?;
     conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
     Ok(conn)
-}
-
-/// Checks the rows that are only ever looked up by their key: one whose key is damaged would just not
-/// be found. Tasks are made anew from their log; keys cannot be.
-fn check_keyed_rows(conn: &Connection) -> Result<(), OpenError> {
-    let damaged = |trouble: Trouble| OpenError::Damaged(trouble.answer().to_string());
-    let mut stale = BTreeSet::new();
-    let mut statement = conn.prepare(&format!("SELECT {TASK_COLUMNS} FROM tasks NOT INDEXED"))?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        match TaskRow::read(row) {
-            Ok(_) => {}
-            Err(Trouble::Stale(no, _)) => drop(stale.insert(no)),
-            Err(trouble) => return Err(damaged(trouble)),
-        }
-    }
-    make_anew(conn, stale)?;
-    let mut statement = conn.prepare("SELECT key FROM keys NOT INDEXED")?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        let key: String = row.get(0)?;
-        if super::change::key(conn, &key).map_err(damaged)?.is_none() {
-            return Err(OpenError::Damaged(format!("the idempotency key `{key}` is damaged")));
-        }
-    }
-    Ok(())
-}
-
-/// Checks the rows of messages where their index said otherwise: if it was the row that was damaged, its
-/// message would not be found by the index that was made of it.
-fn check_message_rows(conn: &Connection) -> Result<(), OpenError> {
-    let mut stale = BTreeSet::new();
-    let sql = format!("SELECT {MESSAGE_COLUMNS} FROM message_rows NOT INDEXED");
-    let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query(())?;
-    while let Some(row) = rows.next()? {
-        match MessageRow::read(row) {
-            Ok(_) => {}
-            Err(Trouble::Stale(no, _)) => drop(stale.insert(no)),
-            Err(trouble) => return Err(OpenError::Damaged(trouble.answer().to_string())),
-        }
-    }
-    make_anew(conn, stale)
-}
-
-/// Makes the projections of these sessions anew from their logs.
-fn make_anew(conn: &Connection, sessions: BTreeSet<i64>) -> Result<(), OpenError> {
-    let some_come = importing::are_there(conn)?;
-    for no in sessions {
-        // What an import left is removed, not mended.
-        if some_come && importing::is_one(conn, no)? {
-            continue;
-        }
-        tracing::warn!(session_number = no, "rows damaged, made anew");
-        super::projection::rebuild(conn, no)
-            .map_err(|trouble| OpenError::Damaged(trouble.answer().to_string()))?;
-    }
-    Ok(())
-}
-
-/// Checks the database after an unclean stop. Indexes say nothing that the tables do not, so bad
-/// ones are made anew, and it is said that they were; anything else is refused.
-fn check(conn: &Connection, bytes: u64) -> Result<bool, OpenError> {
-    let complaint = complaint(conn, bytes)?;
-    let Some(first) = complaint else { return Ok(false) };
-    tracing::warn!(complaint = first, "the database has errors; its indexes are made anew");
-    conn.execute_batch("REINDEX")?;
-    match self::complaint(conn, bytes)? {
-        None => Ok(true),
-        Some(text) => Err(OpenError::Damaged(format!("the database is damaged: {text}"))),
-    }
-}
-
-/// Whether each index says what its table does: a bad one would hide a row from those who ask for it.
-fn lookups_are_sound(conn: &Connection, bytes: u64) -> rusqlite::Result<bool> {
-    let all = if bytes <= CLEAN_CHECK_BYTES_MAX { LOOKED_UP.len() } else { 1 };
-    for table in &LOOKED_UP[..all] {
-        // One that a later step makes is not there yet.
-        let sql = "SELECT count(*) FROM sqlite_schema WHERE name = ?";
-        let known: i64 = conn.query_row(sql, [table], |row| row.get(0))?;
-        if known == 0 {
-            continue;
-        }
-        let sql = format!("PRAGMA integrity_check('{table}')");
-        let text: String = conn.query_row(&sql, (), |row| row.get(0))?;
-        if text != "ok" {
-            tracing::warn!(table, complaint = text, "a table has errors");
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-fn complaint(conn: &Connection, bytes: u64) -> rusqlite::Result<Option<String>> {
-    let whole = bytes <= WHOLE_CHECK_BYTES_MAX;
-    let sql = if whole { "PRAGMA integrity_check(1)" } else { "PRAGMA quick_check(1)" };
-    let text: String = conn.query_row(sql, (), |row| row.get(0))?;
-    Ok(Some(text).filter(|it| it != "ok"))
 }
 
 /// SQLite's locks and shared memory do not work over a network.

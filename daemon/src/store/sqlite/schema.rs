@@ -264,6 +264,34 @@ fn refold(conn: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// What the newest schema says of itself in the database: the hash of each statement that made something, by
+/// name. A test says what it has to be.
+const MARK: &str = "25a5925f5a97119e";
+
+/// Whether a database of the newest schema says of itself what the steps made: SQLite believes each letter of it,
+/// and a bit that flipped there is another column.
+pub(super) fn is_as_made(conn: &Connection) -> Result<(), OpenError> {
+    let found: u32 = conn.query_row("PRAGMA user_version", (), |row| row.get(0))?;
+    if found == number(MIGRATIONS) && mark(conn)? != MARK {
+        let text = "what the database says of its own tables is damaged";
+        return Err(OpenError::Damaged(text.to_owned()));
+    }
+    Ok(())
+}
+
+fn mark(conn: &Connection) -> rusqlite::Result<String> {
+    let sql = "SELECT type || ' ' || name || ' ' || tbl_name || ' ' || ifnull(sql, '') \
+               FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name, type";
+    let mut all = String::new();
+    let mut statement = conn.prepare(sql)?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        all.push_str(row.get_ref(0)?.as_str()?);
+        all.push('\n');
+    }
+    Ok(Hash::of(all.as_bytes()).mark())
+}
+
 /// The number of the schema that these steps make.
 pub(super) fn number(steps: &[Migration]) -> u32 {
     u32::try_from(steps.len()).expect("steps are few")
@@ -293,4 +321,20 @@ fn back_up(conn: &Connection, dir: &Path, version: u32) -> Result<(), OpenError>
     std::fs::File::open(&path)?.sync_all()?;
     std::fs::File::open(&folder)?.sync_all()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_that_of_what_the_steps_make() {
+        let conn = Connection::open_in_memory().unwrap();
+        MIGRATIONS.iter().for_each(|it| conn.execute_batch(it.sql).unwrap());
+        assert_eq!(mark(&conn).unwrap(), MARK);
+        conn.pragma_update(None, "user_version", number(MIGRATIONS)).unwrap();
+        is_as_made(&conn).unwrap();
+        conn.execute_batch("CREATE INDEX more ON log(last)").unwrap();
+        is_as_made(&conn).unwrap_err();
+    }
 }

@@ -5,6 +5,7 @@
 //! next is written; if more than one lies whole behind a bad frame, the log is damaged.
 
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Bytes of the log's header.
@@ -149,6 +150,21 @@ pub(super) fn frames(path: &Path, otherwise_bytes: u32) -> std::io::Result<Frame
     // What no commit ends is no transaction.
     found.behind.splice(..0, pending);
     Ok(found)
+}
+
+/// Bytes of the header with which a database's first page begins.
+pub(super) const DATABASE_HEADER_BYTES: usize = 100;
+
+/// How the database's first page begins as the log has it, if the log has it in a whole transaction.
+pub(super) fn first_page(
+    path: &Path,
+    otherwise_bytes: u32,
+) -> std::io::Result<Option<[u8; DATABASE_HEADER_BYTES]>> {
+    let found = frames(path, otherwise_bytes)?;
+    let Some((_, at)) = found.whole.iter().rfind(|it| it.0 == 1) else { return Ok(None) };
+    let mut bytes = [0; DATABASE_HEADER_BYTES];
+    std::fs::File::open(path)?.read_exact_at(&mut bytes, *at)?;
+    Ok(Some(bytes))
 }
 
 /// How many transactions end behind the first bad frame, its own included.
