@@ -43,6 +43,11 @@ pub(crate) const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         rule: Rule::Sleep,
+        path: "tests/benches/memory.rs",
+        reason: "what a second without requests works is what is measured",
+    },
+    Exception {
+        rule: Rule::Sleep,
         path: "tests/soak/world.rs",
         reason: "what hours do to a daemon is what is tested: its clients have a pace, and it has idle moments",
     },

@@ -25,7 +25,7 @@ pub fn file(data: &[u8]) {
             }
         }
         (2, Ok(text)) => {
-            if let Ok(heard) = prose::read(text, &RealWorld, "echo/echo") {
+            if let Ok(heard) = prose::read(text, &RealWorld::default(), "echo/echo") {
                 written_for_people(&heard);
                 rebuilt(heard);
             }
@@ -95,7 +95,7 @@ fn rebuilt(heard: Heard) {
 fn written_for_people(heard: &Heard) {
     let mut text = page::head(&heard.session, heard.messages.len() as u64);
     heard.messages.iter().for_each(|it| text.push_str(&page::message(it)));
-    let again = prose::read(&text, &RealWorld, "echo/echo").expect("a page can be read");
+    let again = prose::read(&text, &RealWorld::default(), "echo/echo").expect("a page can be read");
     let said = |of: &Heard| -> Vec<String> { of.messages.iter().map(page::message).collect() };
     assert_eq!(said(&again), said(heard));
 }
