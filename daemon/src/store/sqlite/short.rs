@@ -267,34 +267,45 @@ pub(super) fn expanded(short: &str) -> Option<String> {
     let (ids, rest) = rest.split_at_checked(count(*ids, IDS)? * ID_BYTES)?;
     let (times, text) = rest.split_at_checked(count(*times, TIMES)? * TIME_BYTES)?;
     let mut json = Vec::with_capacity(4 * short.len());
-    let mut at = 0;
-    while let Some(byte) = text.get(at) {
-        at += 1;
-        let no = match *byte {
-            FURTHER => {
-                at += 1;
-                usize::from(text.get(at - 1)?.checked_sub(FURTHER_FROM)?) + FIRST_COUNT
+    let mut rest = text;
+    loop {
+        let plain = until_code(rest);
+        json.extend_from_slice(&rest[..plain]);
+        let (no, behind) = match &rest[plain..] {
+            [] => break,
+            [FURTHER, no, behind @ ..] => {
+                (usize::from(no.checked_sub(FURTHER_FROM)?) + FIRST_COUNT, behind)
             }
-            _ if FIRST.contains(byte) => usize::from(byte - FIRST.start()),
-            _ => {
-                put(&mut json, *byte, ids, times)?;
+            [no, behind @ ..] if FIRST.contains(no) => (usize::from(no - FIRST.start()), behind),
+            [code, behind @ ..] => {
+                put(&mut json, *code, ids, times)?;
+                rest = behind;
                 continue;
             }
         };
-        WORDS.get(no)?.bytes().try_for_each(|it| put(&mut json, it, ids, times))?;
+        let mut word = WORDS.get(no)?.as_bytes();
+        loop {
+            let plain = until_code(word);
+            json.extend_from_slice(&word[..plain]);
+            let Some(code) = word.get(plain) else { break };
+            put(&mut json, *code, ids, times)?;
+            word = &word[plain + 1..];
+        }
+        rest = behind;
     }
     String::from_utf8(json).ok()
 }
 
-/// Adds a byte, or what it stands for.
-fn put(json: &mut Vec<u8>, byte: u8, ids: &[u8], times: &[u8]) -> Option<()> {
-    if byte >= b' ' {
-        json.push(byte);
-        return Some(());
-    }
+/// How many bytes come before the next that stands for something.
+fn until_code(bytes: &[u8]) -> usize {
+    bytes.iter().position(|it| *it < b' ').unwrap_or(bytes.len())
+}
+
+/// Adds the id or the time for which this stands.
+fn put(json: &mut Vec<u8>, code: u8, ids: &[u8], times: &[u8]) -> Option<()> {
     let (part, codes, bytes) =
-        if TIMES.contains(&byte) { (times, TIMES, TIME_BYTES) } else { (ids, IDS, ID_BYTES) };
-    let from = codes.iter().position(|it| *it == byte)? * bytes;
+        if TIMES.contains(&code) { (times, TIMES, TIME_BYTES) } else { (ids, IDS, ID_BYTES) };
+    let from = codes.iter().position(|it| *it == code)? * bytes;
     json.extend(part.get(from..from + bytes)?);
     Some(())
 }
