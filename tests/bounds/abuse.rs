@@ -25,7 +25,7 @@ const BRACKETS: usize = 1_000_000;
 /// How long a line after the other is sent, or answers are left unread.
 const WHILE: Duration = Duration::from_secs(1);
 /// Connections that ask and do not read, and what each asks for.
-const DEAF: usize = 40;
+const DEAF: usize = 16;
 const ASKED: usize = REQUESTS_MAX + 44;
 /// Answers that one of them reads in the end.
 const WOKEN: usize = 10;

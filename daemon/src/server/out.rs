@@ -189,4 +189,23 @@ mod tests {
         drop(waiting);
         assert_eq!(sending.now_or_never(), Some(None));
     }
+
+    #[tokio::test]
+    async fn a_long_answer_is_given_up_where_too_many_wait_for_room() {
+        let making = Arc::default();
+        let (out, mut waiting) = out(&making);
+        assert!(out.send(Line::Own("x".repeat(OUT_BYTES_MAX))).await.is_some());
+        let _others = making.among_waiting(ANSWERS_BYTES_MAX).expect("nobody waits yet");
+        let answering = tokio::spawn({
+            let out = out.clone();
+            async move { out.answer(&Id::Number(7.into()), "y".repeat(2 * SHORT_BYTES)).await }
+        });
+        // It finds no room, and only then is some made.
+        tokio::task::yield_now().await;
+        assert!(waiting.recv().await.is_some());
+        let told = waiting.recv().await.expect("an answer");
+        assert_eq!(answering.await.expect("no panic"), Some(false));
+        let told = String::from_utf8_lossy(told.bytes()).into_owned();
+        assert!(told.contains("overloaded") && told.contains('7'), "{told}");
+    }
 }

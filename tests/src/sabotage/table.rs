@@ -157,7 +157,7 @@ pub(super) const SABOTAGES: [Sabotage; 41] = [
     broken("no_redaction", &[socket(&["secrets::a_canary"])]),
     // Nothing grows without a limit, and who is slow is not gone.
     broken("no_kept_descriptors", &[bounds(&["descriptors::"])]),
-    broken("endless_answers", &[bounds(&["abuse::answers"])]),
+    broken("endless_answers", &[daemon(&["out::"])]),
     broken("slow_is_stuck", &[daemon(&["connection::"])]),
     // One daemon, one user.
     broken("any_parent", &[socket(&["others::"])]),
