@@ -9,6 +9,7 @@ use std::process::Stdio;
 use sess_tests::bins;
 use sess_tests::figures::figure;
 use sess_tests::harness::daemon::Folder;
+use sess_tests::harness::daemon::SABOTAGE_VARIABLE;
 use sess_tests::harness::{Daemon, Plan, within};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
@@ -61,6 +62,7 @@ impl Home {
         command
             .args(["--reuid", &id, "--regid", &id, "--clear-groups", "sh", "-c", line])
             .env_clear()
+            .envs(std::env::var_os(SABOTAGE_VARIABLE).map(|it| (SABOTAGE_VARIABLE, it)))
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.0.path())
             .env("SESS_SOCKET", self.path("run/s"))
