@@ -4,7 +4,7 @@ use crate::hold;
 use crate::repository::{files, text};
 
 /// What may stand at the top level beside files that begin with a dot.
-const TOP_LEVEL: [&str; 11] = [
+const TOP_LEVEL: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "deny.toml",
@@ -14,6 +14,7 @@ const TOP_LEVEL: [&str; 11] = [
     "tests",
     "systemd",
     "README.md",
+    "RELIABILITY.md",
     "ARCHITECTURE.md",
     "LICENSE",
 ];
