@@ -23,7 +23,8 @@ struct Section {
 /// # Errors
 /// It is no such file, and in which line.
 pub fn read(text: &str, world: &dyn World, model: &str) -> Result<Heard, String> {
-    let lines: Vec<&str> = text.lines().collect();
+    // All returns before a line's end, so that what is written again and read again is the same.
+    let lines: Vec<&str> = text.split('\n').map(|it| it.trim_end_matches('\r')).collect();
     let title = lines.first().and_then(|it| it.strip_prefix("# "));
     let title = title.ok_or("line 1: it is not the `# ` title of an exported session")?;
     let begin = lines.iter().position(|it| *it == RULE);
