@@ -133,12 +133,6 @@ async fn updates_under_load_refuse_nobody_and_lose_no_task() {
 }
 
 /// A `sessd` of its own, that can be replaced.
-fn installed(folder: &Path) -> PathBuf {
-    let program = folder.join("sessd");
-    std::fs::copy(bins::bin("sessd"), &program).unwrap();
-    program
-}
-
 fn replace(program: &Path, text: &str) {
     let next = program.with_extension("next");
     std::fs::write(&next, text).unwrap();
@@ -150,7 +144,7 @@ fn replace(program: &Path, text: &str) {
 async fn a_new_program_that_fails_brings_the_old_one_back() {
     for text in ["#!/bin/sh\nexit 3\n", "not a program"] {
         let plan = Plan::new();
-        let program = installed(plan.folder());
+        let program = bins::install("sessd", plan.folder());
         let daemon = plan.program(&program).start().await;
         let path = daemon.plan().socket();
         let mut wire = daemon.wire().await;

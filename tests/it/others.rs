@@ -36,7 +36,7 @@ impl Home {
         );
         let folder = Folder::new();
         for name in ["sess", "sessd"] {
-            std::fs::copy(bins::bin(name), folder.path().join(name)).unwrap();
+            bins::install(name, folder.path());
         }
         chown(folder.path(), Some(ME), Some(ME)).unwrap();
         Home(folder)

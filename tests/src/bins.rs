@@ -21,6 +21,20 @@ pub fn bin(name: &str) -> PathBuf {
     path
 }
 
+/// Puts a copy of the program `name` into `folder`, by another process.
+///
+/// Were it written by this one, a child that another test has just forked, and that is not yet its own program,
+/// would hold it open for writing for a moment, and the kernel would not start it (`ETXTBSY`).
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn install(name: &str, folder: &Path) -> PathBuf {
+    let path = folder.join(name);
+    let status = Command::new("cp").arg(bin(name)).arg(&path).status();
+    assert!(status.expect("cp can be run").success(), "`{}` is not copied", path.display());
+    path
+}
+
 /// The root of the workspace: the directory of its `Cargo.toml`.
 pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
