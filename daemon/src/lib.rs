@@ -77,6 +77,7 @@ pub fn main() -> ExitCode {
 /// Starts every part, waits for the end, stops them in reverse.
 fn run(config: Config) -> Result<Exit, StartError> {
     start_log(&config);
+    service::close_inherited(config.socket_passed);
     service::harden()?;
     service::take_descriptors();
     // Before the runtime: adopting a socket and naming a log belong to a process with one thread.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::future::pending;
 use std::io;
+use std::os::fd::RawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -19,6 +20,8 @@ use crate::config::{Config, StartError};
 const NOTIFY_WAIT_MS_MAX: u64 = 1_000;
 /// Descriptors that are asked for: all connections and all else that is open beside them.
 const DESCRIPTORS: u64 = 4096;
+/// The first descriptor behind the standard ones: what a service manager passes begins there.
+const FIRST_PASSED: RawFd = 3;
 /// How the process ends at the second signal, as a shell names an interrupt.
 const EXIT_AT_ONCE: i32 = 130;
 
@@ -29,6 +32,28 @@ pub fn harden() -> Result<(), StartError> {
         .map_err(|err| StartError::io("cannot turn core files off", err))?;
     prctl::set_dumpable(false)
         .map_err(|err| StartError::io("cannot close the process's memory", err))
+}
+
+/// Closes what whoever started the daemon left open for it by accident: a pipe that a shell waits at, a file on a disk
+/// that is to be unmounted. The standard ones stay, and the socket of a service manager, if it passed one.
+pub fn close_inherited(socket_passed: bool) {
+    let first = FIRST_PASSED + RawFd::from(socket_passed);
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open = open.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok());
+    let inherited: Vec<RawFd> =
+        open.filter(|it| *it >= first && outlives_exec(*it) == Some(true)).collect();
+    for descriptor in inherited {
+        let _ = nix::unistd::close(descriptor);
+    }
+}
+
+/// Whether a descriptor is handed on to a program that is started: so came all that are inherited. What a preloaded
+/// library opened for itself is not.
+fn outlives_exec(descriptor: RawFd) -> Option<bool> {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+    let flags = info.lines().find_map(|it| it.strip_prefix("flags:"))?;
+    let flags = i32::from_str_radix(flags.trim(), 8).ok()?;
+    Some(flags & nix::libc::O_CLOEXEC == 0)
 }
 
 /// Takes as many descriptors as are needed and may be had: what a shell gives is often fewer than there may be

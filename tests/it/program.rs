@@ -1,8 +1,10 @@
 //! How does the program behave beside its socket: arguments, exit codes, what it prints?
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
+use sess_tests::bins;
 use sess_tests::harness::{Daemon, Plan, within};
 use tokio::process::Command;
 
@@ -103,4 +105,20 @@ async fn a_reload_reads_the_documents_again() {
     let theme = json!({"document": "settings", "key": "theme"});
     assert_eq!(wire.ok("state/get", theme).await["value"], "by hand");
     drop(plan);
+}
+
+#[tokio::test]
+async fn descriptors_that_whoever_starts_it_forgot_are_closed() {
+    let plan = Plan::new();
+    let forgotten = plan.folder().join("forgotten");
+    let shell = Path::new("/bin/sh");
+    let script = "exec 7>\"$0\" 9<&0; exec \"$@\"";
+    let plan = plan.program(shell).arg("-c").arg(script).arg(&forgotten).arg(bins::bin("sessd"));
+    let daemon = plan.start().await;
+    daemon.wire().await.ok("session/list", json!({})).await;
+    assert!(forgotten.exists());
+    let open = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap();
+    let open: Vec<_> = open.map(|it| std::fs::read_link(it.unwrap().path()).unwrap()).collect();
+    assert!(open.len() > 3 && !open.contains(&forgotten), "{open:?}");
+    assert_eq!(daemon.terminate().await, 0);
 }

@@ -29,7 +29,10 @@ const LATEST: u32 = 8;
 /// A label of the store that is further ahead of the clock says nothing of any clock: somebody wrote it.
 const AHEAD_MS_MAX: i64 = 20 * 366 * 86_400_000;
 
-/// The newest moments that the store knows: of any change, and of an activation or a clear. What is made from here
+/// An id of version 7 begins with its moment in milliseconds, and 80 bits stand behind it (RFC 9562).
+const ID_MOMENT_SHIFT: u32 = 80;
+
+/// The newest moments that the store knows: of any change or id, and of an activation or a clear. What is made from here
 /// on is to come behind them, whatever the clock says.
 ///
 /// # Errors
@@ -56,8 +59,14 @@ pub async fn newest(
         // Clears lie in the log of facts of no session.
         active = active.max(if session == SessionId::GLOBAL { last } else { activation });
     }
-    // Labels of changes go back with the clock; activations, one of which each task is, do not.
-    Ok((Timestamp(changed.max(active)), Timestamp(active)))
+    // Labels of changes go back with the clock; activations and ids, once behind it, do not.
+    let until = u128::from(now.0.saturating_add(AHEAD_MS_MAX).unsigned_abs()) << ID_MOMENT_SHIFT;
+    let newest_id = store.newest_id(until).await?.unwrap_or(0) >> ID_MOMENT_SHIFT;
+    let mut made = i64::try_from(newest_id).unwrap_or(0);
+    if crate::sabotage::is("ids_behind_labels") {
+        made = 0;
+    }
+    Ok((Timestamp(changed.max(active).max(made)), Timestamp(active)))
 }
 
 /// Settles every session that needs it, before any request is served; answers those whose queue

@@ -52,6 +52,7 @@ macro_rules! suite {
             partial_text_grows_and_starts_over
             partial_text_ends_with_its_message
             partial_text_ends_with_its_task
+            the_newest_id_is_that_of_a_task_a_message_or_an_answer_amid_its_writing
         );
         $crate::store::conformance::suite!(@messages $factory:
             the_newest_of_a_path_come_oldest_first

@@ -347,6 +347,10 @@ impl Store for MemoryStore {
         self.read(move |it| it.task(task))
     }
 
+    fn newest_id(&self, until: u128) -> Answer<'_, Option<u128>> {
+        self.read(move |it| it.newest_id(until))
+    }
+
     fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>> {
         self.read(move |it| it.answer(task))
     }

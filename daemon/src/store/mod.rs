@@ -305,6 +305,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The last answer of a task, whole or partial, that its final event appended.
     fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>>;
 
+    /// The greatest id of a task or message, answers amid their writing among them, that is at most `until`.
+    fn newest_id(&self, until: u128) -> Answer<'_, Option<u128>>;
+
     /// Tasks by state and order.
     fn tasks(&self, filter: TaskFilter) -> Answer<'_, Vec<Members>>;
 

@@ -142,6 +142,10 @@ impl Store for Watched {
         self.inner().task(task)
     }
 
+    fn newest_id(&self, until: u128) -> Answer<'_, Option<u128>> {
+        self.inner().newest_id(until)
+    }
+
     fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>> {
         self.inner().answer(task)
     }

@@ -20,6 +20,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// A terminal with a shell in it. Dropping it ends both.
 #[derive(Debug)]
 pub struct Terminal {
+    /// Its folder stays while tmux is to be reached in it.
+    _plan: Plan,
     socket: PathBuf,
     printed: pipe::Receiver,
     /// All that was printed since the last look, codes included.
@@ -45,7 +47,7 @@ impl Terminal {
             .open(&fifo)
             .expect("it is there");
         let printed = pipe::Receiver::from_file(options).expect("it is a pipe");
-        let terminal = Terminal { socket, printed, raw: Vec::new() };
+        let terminal = Terminal { _plan: plan.clone(), socket, printed, raw: Vec::new() };
         let (columns, lines) = (columns.to_string(), lines.to_string());
         let mut command = terminal.command();
         command.args(["-u", "-f", "/dev/null", "new-session", "-d", "-x", &columns, "-y", &lines]);

@@ -111,7 +111,7 @@ const fn broken(name: &'static str, first: &'static [Look]) -> Sabotage {
 }
 
 /// All that can be broken.
-pub(super) const SABOTAGES: [Sabotage; 41] = [
+pub(super) const SABOTAGES: [Sabotage; 42] = [
     // Acknowledged is on disk.
     broken("answer_before_commit", &[durable(&["crash::a_power_cut"])]),
     broken("synchronous_normal", &[durable(&["crash::a_power_cut"])]),
@@ -151,6 +151,7 @@ pub(super) const SABOTAGES: [Sabotage; 41] = [
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
     broken("doctor_believes_all", &[durable(&["doctor::"])]),
     // The clock may go back.
+    broken("ids_behind_labels", &[socket(&["clock::a_start"])]),
     broken("ids_by_clock", &[socket(&["clock::"])]),
     broken("document_in_place", &[socket(&["documents::a_kill"])]),
     // Secrets stay where they are.

@@ -284,3 +284,22 @@ pub(crate) async fn partial_text_ends_with_its_task(store: Arc<dyn Store>) {
     assert_eq!(load(&store, log.session).await.partial, None);
     assert_eq!(load(&store, other.session).await.partial, partial(others, &[(false, "ot")]));
 }
+
+pub(crate) async fn the_newest_id_is_that_of_a_task_a_message_or_an_answer_amid_its_writing(
+    store: Arc<dyn Store>,
+) {
+    let all = u128::MAX;
+    assert_eq!(store.newest_id(all).await, Ok(None));
+    let first = running(&store, 1).await;
+    let mut second = running(&store, 2).await;
+    let asked = store.newest_id(all).await.expect("answers").expect("is there");
+    assert!(asked >= task(2).0);
+    let answer = (task(1), message(50));
+    store.keep_partial(piece(first.session, answer, &[(0, false, "so")])).await.expect("is kept");
+    assert_eq!(store.newest_id(all).await, Ok(Some(message(50).0)));
+    second.add(&store, vec![completed(task(2), message(70))]).await;
+    assert_eq!(store.newest_id(all).await, Ok(Some(message(70).0)));
+    assert_eq!(store.newest_id(message(70).0 - 1).await, Ok(Some(message(50).0)));
+    assert_eq!(store.newest_id(message(50).0 - 1).await, Ok(Some(asked)));
+    assert_eq!(store.newest_id(1).await, Ok(None));
+}

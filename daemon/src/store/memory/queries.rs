@@ -244,6 +244,22 @@ impl Content {
             .collect()
     }
 
+    /// The greatest id of those that grow with time.
+    pub(super) fn newest_id(&self, until: u128) -> Option<u128> {
+        let sessions = self.logs.keys().copied();
+        let ids = sessions.flat_map(|session| {
+            let partial = self.partial(session).map(|it| it.message.0);
+            let told = self.folded(session).flat_map(|event| {
+                let id = |name: &str| event.data.get(name)?.get("id")?.as_str();
+                let task = id("task").and_then(|it| it.parse().ok()).map(|it: TaskId| it.0);
+                let message = id("message").and_then(|it| it.parse().ok());
+                [task, message.map(|it: MessageId| it.0)]
+            });
+            told.flatten().chain(partial).collect::<Vec<_>>()
+        });
+        ids.filter(|it| *it <= until).max()
+    }
+
     /// The message that a task's final event brought.
     pub(super) fn answer(&self, task: TaskId) -> Option<Box<RawValue>> {
         let (session, _) = self.task(task).filter(|(_, it)| is_final(it))?;

@@ -282,6 +282,10 @@ impl Store for SqliteStore {
         self.read(move |conn| query_all::task(conn, task))
     }
 
+    fn newest_id(&self, until: u128) -> Answer<'_, Option<u128>> {
+        self.read(move |conn| query_all::newest_id(conn, until))
+    }
+
     fn answer(&self, task: TaskId) -> Answer<'_, Option<Box<RawValue>>> {
         self.read(move |conn| query_all::answer(conn, task))
     }

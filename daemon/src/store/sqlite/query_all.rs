@@ -273,6 +273,19 @@ pub(super) fn place(conn: &Connection, id: &str) -> Result<Option<Place>, Troubl
     Ok(Some(Place::Message(row.session.id)))
 }
 
+/// The greatest id of those that grow with time.
+pub(super) fn newest_id(conn: &Connection, until: u128) -> Result<Option<u128>, Trouble> {
+    let found: Option<[u8; 16]> = conn
+        .prepare_cached(
+            "SELECT max(id) FROM (
+               SELECT max(id) AS id FROM tasks WHERE id <= ?1
+               UNION ALL SELECT max(id) FROM message_rows WHERE id <= ?1
+               UNION ALL SELECT max(message) FROM partials WHERE message <= ?1)",
+        )?
+        .query_row([until.to_be_bytes()], |row| row.get(0))?;
+    Ok(found.map(u128::from_be_bytes))
+}
+
 /// A piece of a blob, and the bytes of the whole.
 pub(super) fn blob(
     conn: &Connection,
