@@ -27,6 +27,8 @@ const WHILE: Duration = Duration::from_secs(1);
 /// Connections that ask and do not read, and what each asks for.
 const DEAF: usize = 16;
 const ASKED: usize = REQUESTS_MAX + 44;
+/// Clients that stay when they are gone: the healthy one, and one who looks for it.
+const REMAIN: u64 = 2;
 /// Answers that one of them reads in the end.
 const WOKEN: usize = 10;
 /// Texts that together are more than one answer can hold: all that is asked for is as long as it can be.
@@ -40,7 +42,7 @@ const CONNECTION_BYTES: u64 = 64 * 1024;
 /// Lines that one connection has in memory: as it came, while room for it is doubled, and as it is read.
 const LINES_OF_ONE: u64 = 3;
 /// Answers that are made at a time, and how often each is in memory while it is made.
-const ANSWERS_MADE: u64 = 4;
+const ANSWERS_MADE: u64 = 2;
 const STEPS: u64 = 4;
 /// What waits for one client, be it as long as it may: a line in its queue, and one that is being written.
 const OUT_BYTES: u64 = 2 * LINE_BYTES_MAX as u64;
@@ -49,26 +51,9 @@ const MIB: u64 = 1024 * 1024;
 /// from process to process a dozen times; where who abuses, who measures and the daemon share two processors, its
 /// slices alone, of some milliseconds each, are more than such a turn.
 const SLICES: Duration = Duration::from_millis(20);
-/// How long it takes to make as many answers of the greatest length as are made at a time.
-const ANSWERS_TAKE: Duration = Duration::from_millis(250);
 
-/// What an abuse may cost.
-struct Most {
-    /// Memory, in bytes.
-    bytes: u64,
-    /// What a turn of others may take longer, whatever the ratio is.
-    slack: Duration,
-}
-
-impl Most {
-    fn bytes(bytes: u64) -> Most {
-        Most { bytes, slack: SLICES }
-    }
-}
-
-/// One healthy client, quiet and beside an abuse by turns.
-async fn story(what: &str, most: Most, prepare: impl AsyncFn(&Daemon), abuse: fn(&Path)) {
-    let Most { bytes: bytes_max, slack } = most;
+/// One healthy client, quiet and beside an abuse by turns, which may cost so many bytes of memory.
+async fn story(what: &str, bytes_max: u64, prepare: impl AsyncFn(&Daemon), abuse: fn(&Path)) {
     let _alone = alone().await;
     let daemon = Daemon::start().await;
     prepare(&daemon).await;
@@ -80,7 +65,7 @@ async fn story(what: &str, most: Most, prepare: impl AsyncFn(&Daemon), abuse: fn
         healthy.beside(spawn(move || abuse(&socket))).await;
         healthy.rest().await;
     }
-    healthy.judge(what, slack);
+    healthy.judge(what, SLICES);
     let grown = memory(&daemon, "VmHWM").saturating_sub(before);
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB as f64);
     figure("R13", &format!("memory grown: {what}"), mib(grown), mib(bytes_max));
@@ -93,7 +78,7 @@ async fn nothing(_: &Daemon) {}
 #[tokio::test]
 async fn a_gibibyte_without_newline_costs_one_line_and_gets_one_error() {
     let most = LINES_OF_ONE * LINE_BYTES_MAX as u64 + SLACK;
-    story("1 GiB without newline", Most::bytes(most), nothing, flood).await;
+    story("1 GiB without newline", most, nothing, flood).await;
 }
 
 fn flood(socket: &Path) {
@@ -112,7 +97,7 @@ fn flood(socket: &Path) {
 #[tokio::test]
 async fn two_hundred_who_send_a_byte_a_second_are_served_in_the_end() {
     let most = DRIPPING as u64 * CONNECTION_BYTES + SLACK;
-    story("a byte a second from 200 connections", Most::bytes(most), nothing, drip).await;
+    story("a byte a second from 200 connections", most, nothing, drip).await;
 }
 
 fn drip(socket: &Path) {
@@ -135,7 +120,7 @@ fn drip(socket: &Path) {
 #[tokio::test]
 async fn a_million_brackets_are_refused_wherever_they_stand() {
     let most = LINES_OF_ONE * LINE_BYTES_MAX as u64 + SLACK;
-    story("1,000,000 brackets a line", Most::bytes(most), nothing, brackets).await;
+    story("1,000,000 brackets a line", most, nothing, brackets).await;
 }
 
 fn brackets(socket: &Path) {
@@ -180,8 +165,6 @@ async fn answers_that_nobody_reads_are_not_kept_without_end() {
         + ANSWERS_MADE * STEPS * LINE_BYTES_MAX as u64
         + DEAF as u64 * OUT_BYTES
         + SLACK;
-    // The longest answers there are, some of them made for who wants them: a turn waits for a few.
-    let most = Most { bytes: most, slack: ANSWERS_TAKE };
     story("answers never read", most, long_history, ask_and_read_nothing).await;
 }
 
@@ -220,12 +203,12 @@ fn ask_and_read_nothing(socket: &Path) {
         assert!(is_given || answer["error"]["data"]["kind"] == "overloaded", "{}", answer["error"]);
     }
     drop(deaf);
-    // What is still made for those who are gone belongs to them, and not to the time behind it.
+    // Until they are gone altogether: what it takes belongs to them, and not to the time behind it.
     let clients = |it: &mut Line| {
         let status = it.ask("{\"id\":1,\"method\":\"daemon/status\"}");
         status["result"]["clients"].as_u64().unwrap()
     };
-    while clients(&mut reader) > DEAF as u64 / 2 {}
+    while clients(&mut reader) > REMAIN {}
 }
 
 /// A connection of a thread that may wait.

@@ -9,6 +9,7 @@ use sess_protocol::things::By;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::follow::Following;
 use super::out::Out;
 use super::params::Common;
 use crate::session::command::{Command, ConnectionId, Origin};
@@ -23,6 +24,8 @@ pub struct Client {
     pub out: Out,
     told: Mutex<Told>,
     follows: Mutex<BTreeMap<SessionId, Follow>>,
+    /// What they share.
+    pub(super) following: Following,
     held: Mutex<BTreeSet<SessionId>>,
 }
 
@@ -58,6 +61,7 @@ impl Client {
             out,
             told: Mutex::new(Told { by, role: Role::Driver, workspace: None }),
             follows: Mutex::default(),
+            following: Following::default(),
             held: Mutex::default(),
         }
     }

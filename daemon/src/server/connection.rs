@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sess_protocol::envelope::{REQUESTS_MAX, error_line, result_line};
+use sess_protocol::envelope::{Id, REQUESTS_MAX, error_line, result_line};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::line::{BadLine, Incoming, decode, too_long};
 use sess_protocol::things::By;
@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::beside::beside;
 use super::client::Client;
 use super::ends::{ReadEnd, WriteEnd};
 use super::lines::{Got, Lines};
@@ -84,7 +85,7 @@ impl<R: ReadEnd> Reading<R> {
                 () = self.client.out.closed() => return,
             };
             let bad = match got {
-                Ok(Got::Line(line)) => match decode(&line) {
+                Ok(Got::Line(line)) => match beside(line.len(), move || decode(&line)).await {
                     Ok(Incoming::Request(request)) => {
                         self.request(request).await;
                         continue;
@@ -126,10 +127,15 @@ impl<R: ReadEnd> Reading<R> {
                         None => (None, guarded(&router, work).await),
                         Some(turns) => match turns.take(&out).await {
                             None => return,
-                            turn => (turn, out.made(guarded(&router, work)).await),
+                            turn => tokio::select! {
+                                biased;
+                                outcome = out.made(guarded(&router, work)) => (turn, outcome),
+                                // What only reads is left where it is when nobody is there any more.
+                                () = out.closed() => return,
+                            },
                         },
                     };
-                    let line = answer_line(&id, outcome);
+                    let line = answer_line(&id, outcome).await;
                     // What was changed is answered in any case; what was read can be read again.
                     let _ = match reads {
                         true => out.answer(&id, line).await.map(drop),
@@ -146,7 +152,7 @@ impl<R: ReadEnd> Reading<R> {
                         Ok((result, on)) => (Ok(result), Some(on)),
                         Err(error) => (Err(error), None),
                     };
-                    let _ = out.send(Line::Own(answer_line(&id, outcome))).await;
+                    let _ = out.send(Line::Own(answer_line(&id, outcome).await)).await;
                     drop(place);
                     if let Some(on) = on {
                         on.await;
@@ -192,15 +198,20 @@ async fn guarded<T>(
 }
 
 /// An error repeats what was asked for, and may repeat a secret with it.
-fn refusal(id: Option<&sess_protocol::envelope::Id>, error: &Error) -> String {
+fn refusal(id: Option<&Id>, error: &Error) -> String {
     crate::redact::text(&error_line(id, error)).into_owned()
 }
 
-fn answer_line(id: &sess_protocol::envelope::Id, outcome: Outcome) -> String {
+async fn answer_line(id: &Id, outcome: Outcome) -> String {
     match outcome {
-        Ok(result) => result_line(id, &result),
+        Ok(result) => long_result_line(id.clone(), result).await,
         Err(error) => refusal(Some(id), &error),
     }
+}
+
+/// The line of an answer that may be long.
+pub(super) async fn long_result_line(id: Id, result: String) -> String {
+    beside(result.len(), move || result_line(&id, &result)).await
 }
 
 fn no_room(kept: &[u8]) -> BadLine {

@@ -1,15 +1,16 @@
 //! Following: the past from disk, the present from the session, and back to disk when slow.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use sess_protocol::envelope::{Id, error_line, notification_line, result_line};
+use sess_protocol::envelope::{Id, error_line, notification_line};
 use sess_protocol::error::{Error, Kind};
 use sess_protocol::id::SessionId;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::client::{Client, Follow};
+use super::connection::long_result_line;
 use super::out::{Line, Out};
 use super::router::Router;
 use super::views::whole_view;
@@ -21,8 +22,25 @@ use crate::store::StoredEvent;
 
 /// Bytes of events that are read from disk at a time.
 const CATCH_UP_BYTES: usize = 256 * 1024;
+/// Follows of one connection that have read from disk what is not sent yet; the others wait for their turn.
+const CATCHING_UP_MAX: usize = 4;
 
 static NEXT_FOLLOW: AtomicU64 = AtomicU64::new(1);
+
+/// What all follows of one connection share, so that it costs the same however many there are.
+#[derive(Debug, Clone)]
+pub(super) struct Following {
+    /// Bytes that wait in their feeds.
+    feeds: Arc<AtomicUsize>,
+    /// Turns to read from disk.
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Following {
+    fn default() -> Self {
+        Self { feeds: Arc::default(), turns: Arc::new(Semaphore::new(CATCHING_UP_MAX)) }
+    }
+}
 
 /// A follow that is asked for.
 #[derive(Debug)]
@@ -57,7 +75,8 @@ impl FollowAsk {
             follow,
             deltas: self.deltas,
             seq: 0,
-            ahead: Vec::new(),
+            ahead: None,
+            following: client.following.clone(),
         };
         let (answers, answered) = oneshot::channel();
         // The job holds no part of the client: it ends with it.
@@ -79,8 +98,9 @@ struct Job {
     deltas: bool,
     /// The last event that was sent.
     seq: u64,
-    /// Events behind it that are read already.
-    ahead: Vec<StoredEvent>,
+    /// Events behind it that are read already, with the turn that they take.
+    ahead: Option<(Vec<StoredEvent>, OwnedSemaphorePermit)>,
+    following: Following,
 }
 
 impl Job {
@@ -135,7 +155,10 @@ impl Job {
                         joined.now.seq,
                         CATCH_UP_BYTES,
                     );
-                    self.ahead = events.await.map_err(|err| self.shared.refusal(err))?;
+                    let events = events.await.map_err(|err| self.shared.refusal(err))?;
+                    // Where others wait to be sent, it is read once more when its turn comes.
+                    let turn = Arc::clone(&self.following.turns).try_acquire_owned();
+                    self.ahead = turn.ok().map(|turn| (events, turn));
                 }
                 format!("{{\"cursor\":\"{history}:{after}:{mark}\"}}")
             }
@@ -154,7 +177,7 @@ impl Job {
                 format!("{{\"cursor\":\"{cursor}\",\"view\":{view}{live}}}")
             }
         };
-        Ok((result_line(id, &result), joined, feed))
+        Ok((long_result_line(id.clone(), result).await, joined, feed))
     }
 
     async fn mark(&self, seq: u64) -> Result<String, Error> {
@@ -166,7 +189,7 @@ impl Job {
 
     /// Joins the session: everything behind the moment of it comes by the feed.
     async fn join(&self) -> Result<(Joined, FeedReceiver), Error> {
-        let (feed, receiver) = feed();
+        let (feed, receiver) = feed(&self.following.feeds);
         let (reply, later) = Later::new();
         let join = Join { id: self.follow, feed, deltas: self.deltas };
         let command = Command::Follow(join, reply);
@@ -214,10 +237,14 @@ impl Job {
         let skip = u64::from(crate::sabotage::is("follow_off_by_one"));
         while self.seq < last {
             let after = self.seq + skip;
-            let events = if self.ahead.is_empty() || skip > 0 {
-                self.shared.store.events(self.session, after, last, CATCH_UP_BYTES).await
-            } else {
-                Ok(std::mem::take(&mut self.ahead))
+            let (events, _turn) = match self.ahead.take().filter(|_| skip == 0) {
+                Some((events, turn)) => (Ok(events), turn),
+                None => {
+                    let turn = Arc::clone(&self.following.turns).acquire_owned().await.ok()?;
+                    let events =
+                        self.shared.store.events(self.session, after, last, CATCH_UP_BYTES);
+                    (events.await, turn)
+                }
             };
             let events = match events {
                 Ok(events) if !events.is_empty() => events,

@@ -11,8 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::out::Out;
 
-/// Answers that are made at a time, of all clients: one more than the store has threads that read.
-const MADE_MAX: usize = 4;
+/// Answers that are made at a time, of all clients: one less than the store has threads that read, so that a task or
+/// a change that has to look something up does not wait for them.
+const MADE_MAX: usize = crate::store::READERS - 1;
 /// Answers of one client that are made, or made and not taken: who asks for much does not stand before all
 /// others, and who takes no answer has few of them made.
 const OF_ONE_MAX: usize = 2;

@@ -1,5 +1,6 @@
 //! How clients reach the daemon: the socket, connections, and the one table of methods.
 
+mod beside;
 mod birth;
 mod client;
 pub mod connection;

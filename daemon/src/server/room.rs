@@ -19,8 +19,10 @@ const RETRY_MS: u64 = 1000;
 /// The places for connections.
 pub(super) struct Room {
     connections: Arc<AtomicUsize>,
-    /// Connections have descriptors below this one.
+    /// Connections have descriptors below this one,
     below: RawFd,
+    /// but for so many, whatever the daemon itself has opened since.
+    sure: usize,
 }
 
 /// One connection among all; counted until dropped.
@@ -46,7 +48,8 @@ impl Room {
                 "there are few descriptors: fewer clients than usual"
             );
         }
-        Self { connections: Arc::clone(connections), below }
+        let sure = sure(listener.as_raw_fd(), below);
+        Self { connections: Arc::clone(connections), below, sure }
     }
 
     /// A place for this connection, or why there is none.
@@ -58,7 +61,10 @@ impl Room {
         let place = Place(Arc::clone(&self.connections));
         let full = if before >= CONNECTIONS_MAX {
             format!("{CONNECTIONS_MAX} connections are open already")
-        } else if stream.as_raw_fd() >= self.below && !crate::sabotage::is("no_kept_descriptors") {
+        } else if before >= self.sure
+            && stream.as_raw_fd() >= self.below
+            && !crate::sabotage::is("no_kept_descriptors")
+        {
             format!(
                 "{before} connections are open already, and the process may not open more files"
             )
@@ -74,6 +80,12 @@ impl Room {
 fn below(taken: RawFd, most: RawFd) -> RawFd {
     let free = (most - 1 - taken).max(0);
     most - DESCRIPTORS_KEPT.min((free + 1) / 2)
+}
+
+/// How many connections there is always room for: half of those that could be open at the start.
+fn sure(taken: RawFd, below: RawFd) -> usize {
+    let places = usize::try_from(below - 1 - taken).unwrap_or(0);
+    places.div_ceil(2)
 }
 
 /// Tells a client why it is not served, and hangs up. Nobody waits: a line fits into a socket that is new.
@@ -93,5 +105,12 @@ mod tests {
         assert_eq!(below(22, 32), 27, "4 for clients, 5 for the daemon");
         assert_eq!(below(22, 24), 23, "none for clients, 1 for the daemon");
         assert_eq!(below(30, 24), 24);
+    }
+
+    #[test]
+    fn some_clients_have_room_whatever_the_daemon_opens() {
+        assert_eq!(sure(22, 27), 2);
+        assert_eq!(sure(22, 23), 0);
+        assert_eq!(sure(30, 24), 0);
     }
 }

@@ -9,6 +9,7 @@ use sess_protocol::error::Error;
 use sess_protocol::id::{MessageId, SessionId};
 use sess_protocol::view::Members;
 
+use super::beside::beside;
 use crate::session::command::{Command, Moment, ViewNow};
 use crate::session::state::State;
 use crate::session::{Later, view};
@@ -76,17 +77,16 @@ pub(super) async fn whole_view(
         }
         _ => Messages { messages: Vec::new(), more: head.is_some() },
     };
-    let mut text = Value::Object(snapshot).to_string();
-    text.pop();
-    text.push_str(",\"messages\":");
-    text.push_str(&joined(&page.messages));
-    if page.more
-        && let Some(oldest) = page.messages.first()
-    {
-        text.push_str(&format!(",\"before\":\"{}\"", id_of(oldest)));
-    }
-    text.push('}');
-    Ok(text)
+    let oldest = page.messages.first().filter(|_| page.more);
+    let before = oldest.map(|it| format!(",\"before\":\"{}\"", id_of(it))).unwrap_or_default();
+    let bytes = size_of(&page.messages);
+    let whole = move || {
+        let mut text = Value::Object(snapshot).to_string();
+        text.pop();
+        text.push_str(",\"messages\":");
+        joined(&text, &page.messages, &format!("{before}}}"))
+    };
+    Ok(beside(bytes, whole).await)
 }
 
 /// A page of messages, cut to what fits in an answer.
@@ -128,11 +128,11 @@ fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
     sums.take_while(|it| *it <= ANSWER_BYTES_MAX).count()
 }
 
-/// A list of raw JSON as JSON.
+/// Things between two texts, as one JSON array.
 #[must_use]
-pub(super) fn joined(items: &[Box<RawValue>]) -> String {
-    let size: usize = items.iter().map(|it| it.get().len() + 1).sum();
-    let mut text = String::with_capacity(size + 2);
+pub(super) fn joined(before: &str, items: &[Box<RawValue>], behind: &str) -> String {
+    let mut text = String::with_capacity(before.len() + size_of(items) + behind.len());
+    text.push_str(before);
     text.push('[');
     for (at, item) in items.iter().enumerate() {
         if at > 0 {
@@ -141,7 +141,13 @@ pub(super) fn joined(items: &[Box<RawValue>]) -> String {
         text.push_str(item.get());
     }
     text.push(']');
+    text.push_str(behind);
     text
+}
+
+/// About how many bytes these are together.
+pub(super) fn size_of(items: &[Box<RawValue>]) -> usize {
+    items.iter().map(|it| it.get().len() + 1).sum::<usize>() + 2
 }
 
 /// The id of a raw thing.

@@ -14,6 +14,8 @@ use crate::store::Commit;
 pub const FEED_LINES_MAX: usize = 256;
 /// Bytes of them. A line that is longer waits alone.
 pub const FEED_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes that wait in all feeds of one connection together, however many sessions it follows.
+pub const FEEDS_BYTES_MAX: usize = 8 * FEED_BYTES_MAX;
 
 /// One line told to followers, shared by all of them.
 #[derive(Debug, Clone)]
@@ -26,50 +28,74 @@ pub struct Told {
     pub last: bool,
 }
 
-/// What is told to one follower: the end that the session is given, and the end that is read.
+/// What is told to one follower: the end that the session is given, and the end that is read. `all` counts what waits
+/// in all feeds of its connection.
 #[must_use]
-pub fn feed() -> (FeedSender, FeedReceiver) {
+pub fn feed(all: &Arc<AtomicUsize>) -> (FeedSender, FeedReceiver) {
     let (sender, receiver) = mpsc::channel(FEED_LINES_MAX);
-    let bytes = Arc::new(AtomicUsize::new(0));
-    let sender = FeedSender { lines: sender, bytes: Arc::clone(&bytes) };
-    (sender, FeedReceiver { lines: receiver, bytes })
+    let counts = Arc::new(Counts { own: AtomicUsize::new(0), all: Arc::clone(all) });
+    (FeedSender { lines: sender, counts }, FeedReceiver { lines: receiver })
 }
 
 /// The end of a feed that is told to.
 #[derive(Debug)]
 pub struct FeedSender {
-    lines: mpsc::Sender<Told>,
-    /// Bytes that wait. Counted before they can be taken out, so it is never less than there are.
-    bytes: Arc<AtomicUsize>,
+    lines: mpsc::Sender<Held>,
+    counts: Arc<Counts>,
 }
 
 /// The end of a feed that is read.
 #[derive(Debug)]
 pub struct FeedReceiver {
-    lines: mpsc::Receiver<Told>,
-    bytes: Arc<AtomicUsize>,
+    lines: mpsc::Receiver<Held>,
+}
+
+/// Bytes that wait in a feed, and in all of its connection.
+#[derive(Debug)]
+struct Counts {
+    own: AtomicUsize,
+    all: Arc<AtomicUsize>,
+}
+
+/// A line that waits; counted until dropped.
+#[derive(Debug)]
+struct Held {
+    told: Told,
+    counts: Arc<Counts>,
+}
+
+impl Held {
+    /// Holds a line, if there is room for it.
+    fn new(told: &Told, counts: &Arc<Counts>) -> Option<Self> {
+        let bytes = told.line.len();
+        let held = Self { told: told.clone(), counts: Arc::clone(counts) };
+        let own = counts.own.fetch_add(bytes, Ordering::Relaxed);
+        let all = counts.all.fetch_add(bytes, Ordering::Relaxed);
+        let fits = own + bytes <= FEED_BYTES_MAX && all + bytes <= FEEDS_BYTES_MAX;
+        (fits || all == 0).then_some(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let bytes = self.told.line.len();
+        self.counts.own.fetch_sub(bytes, Ordering::Relaxed);
+        self.counts.all.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl FeedSender {
     /// Whether there was room for it.
     fn try_send(&self, told: &Told) -> bool {
-        let bytes = told.line.len();
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let has_room = before == 0 || before + bytes <= FEED_BYTES_MAX;
-        let sent = has_room && self.lines.try_send(told.clone()).is_ok();
-        if !sent {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        sent
+        Held::new(told, &self.counts).is_some_and(|held| self.lines.try_send(held).is_ok())
     }
 }
 
 impl FeedReceiver {
     /// The next line; nothing when the session has let go of the feed and all of it is read.
     pub async fn recv(&mut self) -> Option<Told> {
-        let told = self.lines.recv().await?;
-        self.bytes.fetch_sub(told.line.len(), Ordering::Relaxed);
-        Some(told)
+        let held = self.lines.recv().await?;
+        Some(held.told.clone())
     }
 }
 
@@ -210,7 +236,7 @@ mod tests {
 
     fn followers() -> (Followers, FeedReceiver) {
         let mut followers = Followers::new(Arc::default());
-        let (sender, receiver) = feed();
+        let (sender, receiver) = feed(&Arc::default());
         followers.join(1, sender, true);
         (followers, receiver)
     }
@@ -242,5 +268,29 @@ mod tests {
         followers.tell(&told(1), |_| true);
         followers.tell(&told(FEED_BYTES_MAX + 1), |_| true);
         assert!(followers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_feeds_of_one_connection_have_room_together() {
+        let all = Arc::default();
+        let one = told(FEED_BYTES_MAX);
+        let mut sessions: Vec<_> = (0..10)
+            .map(|_| {
+                let (mut followers, (sender, receiver)) =
+                    (Followers::new(Arc::default()), feed(&all));
+                followers.join(1, sender, true);
+                (followers, receiver)
+            })
+            .collect();
+        sessions.iter_mut().for_each(|(followers, _)| followers.tell(&one, |_| true));
+        let left: Vec<usize> = sessions.iter().map(|(followers, _)| followers.len()).collect();
+        assert_eq!(left, [1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+        assert_eq!(all.load(Ordering::Relaxed), FEEDS_BYTES_MAX);
+        let (followers, mut receiver) = sessions.remove(0);
+        assert!(receiver.recv().await.is_some());
+        drop((followers, receiver));
+        assert_eq!(all.load(Ordering::Relaxed), FEEDS_BYTES_MAX - FEED_BYTES_MAX);
+        drop(sessions);
+        assert_eq!(all.load(Ordering::Relaxed), 0, "what nobody reads any more takes no room");
     }
 }

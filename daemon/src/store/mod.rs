@@ -44,6 +44,9 @@ pub enum StoreError {
     Unknown(String),
 }
 
+/// Questions that a store answers at a time.
+pub const READERS: usize = 3;
+
 /// The answer of a store, later.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -278,7 +281,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The mark of the commit that holds an event, for checking a cursor.
     fn mark(&self, session: SessionId, seq: u64) -> Answer<'_, Option<String>>;
 
-    /// A page of the messages of a path. An unknown message in the page's bounds answers `None`.
+    /// A page of the messages of a path, which may end early where they are long. An unknown message in the page's
+    /// bounds answers `None`.
     fn messages(&self, session: SessionId, page: MessagePage) -> Answer<'_, Option<Messages>>;
 
     /// One message.

@@ -5,10 +5,11 @@ use sess_protocol::error::Error;
 use sess_protocol::id::{MessageId, ThreadId};
 use sess_protocol::methods as m;
 
+use super::super::beside::beside;
 use super::super::find;
 use super::super::params::{bad_cursor, plain_limit};
 use super::super::router::{Call, Routed, later};
-use super::super::views::{id_of, joined, page_of, view_of};
+use super::super::views::{id_of, joined, page_of, size_of, view_of};
 use crate::session::command::ViewNow;
 use crate::store::MessagePage;
 
@@ -55,18 +56,14 @@ pub(in crate::server) fn list(call: Call<'_, m::MessageList>) -> Routed {
             None => (None, None),
         };
         let page = page_of(&shared, session, MessagePage { head, before, after, limit }).await?;
-        let mut text = format!("{{\"messages\":{}", joined(&page.messages));
         let next = match after {
             Some(_) => page.messages.last().map(|it| format!("after:{}", id_of(it))),
             None => page.messages.first().map(|it| format!("before:{}", id_of(it))),
         };
-        if page.more
-            && let Some(next) = next
-        {
-            text.push_str(&format!(",\"next\":\"{next}\""));
-        }
-        text.push('}');
-        Ok(text)
+        let next = next.filter(|_| page.more);
+        let behind = next.map(|it| format!(",\"next\":\"{it}\"")).unwrap_or_default() + "}";
+        let (bytes, messages) = (size_of(&page.messages), page.messages);
+        Ok(beside(bytes, move || joined("{\"messages\":", &messages, &behind)).await)
     })
 }
 

@@ -18,6 +18,9 @@ use crate::store::{Hash, Loaded, MessagePage, Messages, PartialText, StoredCommi
 /// The kinds that an actor holds, if they are live.
 const HELD: [&str; 6] = ["thread", "goal", "plan", "note", "approval", "tool_call"];
 
+/// A page of messages ends behind so many bytes: more would not fit into an answer.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// What is new of each block: its place, whether it is reasoning, and the text.
 type Pieces = Vec<(u32, bool, String)>;
 
@@ -224,7 +227,22 @@ pub(super) fn messages(
         None => newest(conn, session.no, start, page.limit)?,
     };
     let (rows, more) = found;
-    let messages = rows.iter().map(|it| json(conn, session, it)).collect::<Result<_, _>>()?;
+    let newer = page.after.is_some();
+    let (mut messages, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+    // Those that are asked for first are read first: what does not fit is not read at all.
+    let place = |n: usize| if newer { n } else { rows.len() - 1 - n };
+    for n in 0..rows.len() {
+        if bytes >= PAGE_BYTES {
+            break;
+        }
+        let message = json(conn, session, &rows[place(n)])?;
+        bytes += message.get().len();
+        messages.push(message);
+    }
+    let more = more || messages.len() < rows.len();
+    if !newer {
+        messages.reverse();
+    }
     Ok(Some(Messages { messages, more }))
 }
 

@@ -12,10 +12,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::open::{self, OpenError};
 use super::rows::Trouble;
-use crate::store::StoreError;
+use crate::store::{READERS, StoreError};
 
-/// Threads that read.
-const READERS: usize = 3;
 /// Questions that wait.
 const READS_MAX: usize = 1024;
 /// How long one question may take: an open read keeps SQLite's log from beginning again.

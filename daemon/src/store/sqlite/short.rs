@@ -258,6 +258,11 @@ fn is_time(bytes: &[u8]) -> bool {
         && bytes[..TIME_BYTES].iter().all(|it| it.is_ascii_digit() || b"-T:.Z".contains(it))
 }
 
+/// About what is saved of a long commit, in bytes.
+const SAVED_BYTES: usize = 8 * 1024;
+/// Bytes that are looked at together: as many as a processor takes at once.
+const AT_ONCE: usize = 32;
+
 /// The JSON that was kept like this, or nothing where nobody can have kept it.
 pub(super) fn expanded(short: &str) -> Option<String> {
     let [MARK, ids, times, rest @ ..] = short.as_bytes() else { return None };
@@ -266,7 +271,8 @@ pub(super) fn expanded(short: &str) -> Option<String> {
     };
     let (ids, rest) = rest.split_at_checked(count(*ids, IDS)? * ID_BYTES)?;
     let (times, text) = rest.split_at_checked(count(*times, TIMES)? * TIME_BYTES)?;
-    let mut json = Vec::with_capacity(4 * short.len());
+    // What is said in few words is mostly ours, and four times as long; long texts are people's own.
+    let mut json = Vec::with_capacity(short.len() + (3 * short.len()).min(SAVED_BYTES));
     let mut rest = text;
     loop {
         let plain = until_code(rest);
@@ -298,7 +304,10 @@ pub(super) fn expanded(short: &str) -> Option<String> {
 
 /// How many bytes come before the next that stands for something.
 fn until_code(bytes: &[u8]) -> usize {
-    bytes.iter().position(|it| *it < b' ').unwrap_or(bytes.len())
+    let has_code = |piece: &&[u8]| piece.iter().fold(false, |any, it| any | (*it < b' '));
+    let whole = bytes.chunks_exact(AT_ONCE).take_while(|it| !has_code(it)).count() * AT_ONCE;
+    let rest = &bytes[whole..];
+    whole + rest.iter().position(|it| *it < b' ').unwrap_or(rest.len())
 }
 
 /// Adds the id or the time for which this stands.
