@@ -241,6 +241,10 @@ fn some(combinations: &[(Point, u64)], rng: &mut Rng) -> Vec<Point> {
             let nth = 1 + rng.below(usize::try_from(*count).unwrap()) as u64;
             points.push(Point { nth, ..*point });
         }
+        // The very first is made while the store is, where nobody has asked for anything yet.
+        if point.is_fatal() {
+            points.push(*point);
+        }
     }
     points
 }

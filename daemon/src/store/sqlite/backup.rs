@@ -107,7 +107,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), OpenError> {
 pub(super) fn verify(path: &Path) -> Result<u64, OpenError> {
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     // Read as one file: a copy that needs a second one beside it is none.
-    let _mode: String = conn.query_row("PRAGMA journal_mode = DELETE", (), |row| row.get(0))?;
+    open::set_journal(&conn, "DELETE")?;
     let sound: String = conn.query_row("PRAGMA integrity_check(1)", (), |row| row.get(0))?;
     if sound != "ok" {
         return Err(OpenError::Damaged(format!("the copy is damaged: {sound}")));

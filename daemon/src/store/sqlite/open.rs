@@ -322,7 +322,7 @@ pub(super) fn connect(path: &Path, access: OpenFlags) -> rusqlite::Result<Connec
 fn writing(conn: &Connection) -> Result<(), OpenError> {
     let wrong = |text: String| OpenError::Io(std::io::Error::other(text));
     conn.pragma_update(None, "page_size", i64::from(PAGE_BYTES))?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
+    let mode = set_journal(conn, "WAL")?;
     if mode != "wal" {
         return Err(wrong(format!("SQLite keeps its journal as `{mode}` here, not as `wal`")));
     }
@@ -332,6 +332,16 @@ fn writing(conn: &Connection) -> Result<(), OpenError> {
     conn.pragma_update(None, "journal_size_limit", LOG_BYTES_MAX)?;
     conn.pragma_update(None, "secure_delete", "FAST")?;
     Ok(())
+}
+
+/// Sets how SQLite keeps its journal; answers how it does from here on.
+pub(super) fn set_journal(conn: &Connection, mode: &str) -> rusqlite::Result<String> {
+    let mut statement = conn.prepare(&format!("PRAGMA journal_mode = {mode}"))?;
+    let mut rows = statement.query(())?;
+    let mode = rows.next()?.map(|row| row.get(0)).transpose()?;
+    // It answers first and writes then: whether that went well is known at the end.
+    while rows.next()?.is_some() {}
+    Ok(mode.unwrap_or_default())
 }
 
 /// Each commit is synced before its COMMIT returns: read back, for on this all promises rest.
