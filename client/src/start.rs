@@ -3,7 +3,7 @@
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -119,7 +119,8 @@ fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Runs a program in a session of its own, with nothing of ours but the environment and the log.
+/// Runs a program in a session of its own, with the environment and the log. What else was handed down to us, and lies
+/// open, the daemon closes itself.
 ///
 /// `posix_spawn` because it can do all of this without code between fork and exec.
 fn spawn(program: &Path, log: &File) -> io::Result<Pid> {
@@ -128,11 +129,6 @@ fn spawn(program: &Path, log: &File) -> io::Result<Pid> {
     files.add_dup2(null.as_raw_fd(), 0)?;
     files.add_dup2(null.as_raw_fd(), 1)?;
     files.add_dup2(log.as_raw_fd(), 2)?;
-    // Also what was handed down to us without close-on-exec: a daemon that keeps the pipe of a
-    // script keeps the script waiting for its end.
-    for fd in open_descriptors()? {
-        files.add_close(fd)?;
-    }
     let mut attributes = PosixSpawnAttr::init()?;
     let flags = PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
         | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
@@ -161,16 +157,6 @@ fn spawn(program: &Path, log: &File) -> io::Result<Pid> {
 fn join(name: &OsStr, value: &OsStr) -> OsString {
     let bytes = [name.as_bytes(), b"=", value.as_bytes()].concat();
     OsString::from_vec(bytes)
-}
-
-/// The descriptors of this process but the first three.
-fn open_descriptors() -> io::Result<Vec<RawFd>> {
-    let mut open = Vec::new();
-    for entry in std::fs::read_dir("/proc/self/fd")? {
-        let name = entry?.file_name();
-        open.extend(name.to_str().and_then(|it| it.parse::<RawFd>().ok()).filter(|it| *it > 2));
-    }
-    Ok(open)
 }
 
 /// The exit code of a child that has ended; a signal counts as 128 and its number, as in a shell.
@@ -230,25 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_started_has_a_session_of_its_own_and_none_of_our_descriptors() {
+    fn what_is_started_has_a_session_of_its_own() {
         let folder = Folder::new();
         let told = folder.path().join("told");
         let program = folder.path().join("sessd");
-        // `ls` itself opens the folder that it lists.
         let script = format!(
-            "#!/bin/sh\nexec 2>{}\nls /proc/self/fd >&2\ncut -d' ' -f6 /proc/$$/stat >&2\necho $$ >&2\n",
+            "#!/bin/sh\nexec 2>{}\ncut -d' ' -f6 /proc/$$/stat >&2\necho $$ >&2\n",
             told.display()
         );
         std::fs::write(&program, script).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
         let log = open_log(&folder.path().join("log")).unwrap();
-        // A descriptor as a careless parent hands it down: without close-on-exec.
-        let leaked = rustix::io::dup(&log).unwrap();
-        rustix::io::fcntl_setfd(&leaked, rustix::io::FdFlags::empty()).unwrap();
         let pid = spawn(&program, &log).unwrap();
         assert!(matches!(waitpid(pid, None), Ok(WaitStatus::Exited(_, 0))));
         let told = std::fs::read_to_string(told).unwrap();
-        assert_eq!(told, format!("0\n1\n2\n3\n{pid}\n{pid}\n"));
+        assert_eq!(told, format!("{pid}\n{pid}\n"));
     }
 
     #[test]

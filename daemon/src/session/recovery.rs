@@ -23,8 +23,6 @@ use crate::world::World;
 const PAGE: u32 = 200;
 /// Sessions that are settled at the same time: their commits share their fsyncs, and a start is short.
 const SETTLED_AT_ONCE: usize = 32;
-/// The latest sessions, in which the newest moments are.
-const LATEST: u32 = 8;
 
 /// A label of the store that is further ahead of the clock says nothing of any clock: somebody wrote it.
 const AHEAD_MS_MAX: i64 = 20 * 366 * 86_400_000;
@@ -32,8 +30,8 @@ const AHEAD_MS_MAX: i64 = 20 * 366 * 86_400_000;
 /// An id of version 7 begins with its moment in milliseconds, and 80 bits stand behind it (RFC 9562).
 const ID_MOMENT_SHIFT: u32 = 80;
 
-/// The newest moments that the store knows: of any change or id, and of an activation or a clear. What is made from here
-/// on is to come behind them, whatever the clock says.
+/// The newest moments that the store knows: of an id, and of an activation or a clear. What is made from here on is to
+/// come behind them, whatever the clock says.
 ///
 /// # Errors
 /// The store cannot read.
@@ -41,32 +39,24 @@ pub async fn newest(
     store: &dyn Store,
     now: Timestamp,
 ) -> Result<(Timestamp, Timestamp), StoreError> {
-    let moment = |members: &Members, name: &str| {
-        let at = members.get(name).and_then(|it| it.as_str()?.parse::<Timestamp>().ok());
-        at.filter(|it| it.0 < now.0.saturating_add(AHEAD_MS_MAX)).map_or(0, |it| it.0)
-    };
-    let (mut changed, mut active) = (0, 0);
-    let filter = SessionFilter { limit: LATEST, ..SessionFilter::default() };
-    for members in store.sessions(filter).await? {
-        changed = changed.max(moment(&members, "updated_at"));
-        active = active.max(moment(&members, "active_at"));
-    }
-    for session in [Some(SessionId::GLOBAL), store.active(None).await?].into_iter().flatten() {
-        let Some(loaded) = store.load(session).await? else { continue };
-        let last = moment(loaded.view.session(), "updated_at");
-        changed = changed.max(last);
-        let activation = moment(loaded.view.session(), "active_at");
-        // Clears lie in the log of facts of no session.
-        active = active.max(if session == SessionId::GLOBAL { last } else { activation });
-    }
-    // Labels of changes go back with the clock; activations and ids, once behind it, do not.
-    let until = u128::from(now.0.saturating_add(AHEAD_MS_MAX).unsigned_abs()) << ID_MOMENT_SHIFT;
-    let newest_id = store.newest_id(until).await?.unwrap_or(0) >> ID_MOMENT_SHIFT;
-    let mut made = i64::try_from(newest_id).unwrap_or(0);
-    if crate::sabotage::is("ids_behind_labels") {
+    let most = now.0.saturating_add(AHEAD_MS_MAX);
+    let until = u128::from(most.unsigned_abs()) << ID_MOMENT_SHIFT;
+    let id = store.newest_id(until).await?.unwrap_or(0);
+    let mut made = i64::try_from(id >> ID_MOMENT_SHIFT).unwrap_or(0);
+    if crate::sabotage::is("ids_start_anew") {
         made = 0;
     }
-    Ok((Timestamp(changed.max(active).max(made)), Timestamp(active)))
+    let mut active = 0;
+    // Clears lie in the log of facts of no session.
+    let clear = (Some(SessionId::GLOBAL), "updated_at");
+    for (session, label) in [clear, (store.active(None).await?, "active_at")] {
+        let Some(session) = session else { continue };
+        let Some(loaded) = store.load(session).await? else { continue };
+        let at = loaded.view.session().get(label).and_then(|it| it.as_str()?.parse().ok());
+        let at = at.map_or(0, |it: Timestamp| it.0);
+        active = active.max(if at < most { at } else { 0 });
+    }
+    Ok((Timestamp(made), Timestamp(active)))
 }
 
 /// Settles every session that needs it, before any request is served; answers those whose queue

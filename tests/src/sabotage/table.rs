@@ -151,7 +151,7 @@ pub(super) const SABOTAGES: [Sabotage; 42] = [
     broken("no_hash_check", &[daemon(&["store::sqlite"])]),
     broken("doctor_believes_all", &[durable(&["doctor::"])]),
     // The clock may go back.
-    broken("ids_behind_labels", &[socket(&["clock::a_start"])]),
+    broken("ids_start_anew", &[socket(&["clock::a_start"])]),
     broken("ids_by_clock", &[socket(&["clock::"])]),
     broken("document_in_place", &[socket(&["documents::a_kill"])]),
     // Secrets stay where they are.
