@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use follower::Follower;
 use line::Line;
-use measure::{bytes, cpu, cpu_ms, growth, held};
+use measure::{Held, bytes, cpu, cpu_ms, growth, held};
 use world::{World, pass};
 use writer::Writer;
 
@@ -52,6 +52,8 @@ const GROWTH_KB_MAX: i64 = 1_024;
 /// How long a daemon without tasks is watched, and what it may work in that time.
 const IDLE: Duration = Duration::from_secs(20);
 const IDLE_MS_PER_SECOND_MAX: f64 = 1.0;
+/// Connections to one model server that a daemon keeps for its next tasks.
+const MODELS_MAX: usize = 16;
 /// What a daemon may say in a minute of faults.
 const WORDS_PER_MINUTE_MAX: u64 = 128 * 1024;
 /// The write-ahead log of a store that nobody writes to.
@@ -243,29 +245,25 @@ async fn nothing_grows_nothing_is_lost_and_an_idle_daemon_sleeps() {
     let after = held(&daemon).await;
     say(&soak, busy);
     assert!(busy <= IDLE_MS_PER_SECOND_MAX, "{busy} ms a second with nothing to do");
-    let calm = samples[samples.len() - 1];
-    figure(
-        "soak",
-        "descriptors at the end, beside those before all faults",
-        after.files,
-        calm.files,
-    );
-    figure(
-        "soak",
-        "threads at the end, beside those before all faults",
-        after.threads,
-        calm.threads,
-    );
-    assert!(
-        after.files <= calm.files && after.threads <= calm.threads,
-        "{after:?}, before {calm:?}"
-    );
+    as_before(&after, &Held::most(&samples));
     let words = plan.words().len() as u64;
     figure("soak", "bytes of log", words, format!("{minutes} minutes of faults"));
     assert!(words <= minutes * WORDS_PER_MINUTE_MAX, "{words} bytes of log");
     let wal = bytes(&plan.data_folder(), "-wal");
     assert!(wal <= WAL_BYTES_MAX, "{wal} bytes of write-ahead log");
     assert_eq!(daemon.terminate().await, 0);
+}
+
+/// After all faults the daemon holds no more than before them.
+fn as_before(after: &Held, calm: &Held) {
+    for (what, held, before) in [
+        ("descriptors", after.files, calm.files),
+        ("connections kept to models", after.models, MODELS_MAX),
+        ("threads", after.threads, calm.threads),
+    ] {
+        figure("soak", &format!("{what} at the end, of at most"), held, before);
+        assert!(held <= before, "{what}: {after:?}, before {calm:?}");
+    }
 }
 
 fn say(soak: &Soak, busy: f64) {

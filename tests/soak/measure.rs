@@ -1,6 +1,6 @@
 //! What does the daemon hold in an idle moment, and does that grow?
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::DirEntry;
 use std::path::Path;
@@ -16,8 +16,25 @@ const SETTLE: Duration = Duration::from_secs(2);
 pub(crate) struct Held {
     pub(crate) at: Instant,
     pub(crate) rss_kb: i64,
+    /// Descriptors, without the connections to models.
     pub(crate) files: usize,
+    /// Connections to models. Those of ended tasks are kept for the next ones for a while, so that their number in an
+    /// idle moment is that of the tasks that ran side by side before.
+    pub(crate) models: usize,
     pub(crate) threads: usize,
+}
+
+impl Held {
+    /// The most of each that was held in any of these.
+    pub(crate) fn most(samples: &[Held]) -> Held {
+        let most = |of: fn(&Held) -> usize| samples.iter().map(of).max().unwrap();
+        Held {
+            files: most(|it| it.files),
+            models: most(|it| it.models),
+            threads: most(|it| it.threads),
+            ..samples[samples.len() - 1]
+        }
+    }
 }
 
 /// Looks when nothing has happened for a moment.
@@ -29,12 +46,30 @@ pub(crate) async fn held(daemon: &Daemon) -> Held {
         let line = status.lines().find_map(|it| it.strip_prefix(name)).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     };
+    let (files, models) = descriptors(&folder);
     Held {
         at: Instant::now(),
         rss_kb: number("VmRSS:"),
-        files: std::fs::read_dir(format!("{folder}/fd")).unwrap().count(),
+        files,
+        models,
         threads: usize::try_from(number("Threads:")).unwrap(),
     }
+}
+
+/// The descriptors of a process: all but its TCP connections, and these. The daemon of these tests has no others of
+/// those than to models.
+fn descriptors(folder: &str) -> (usize, usize) {
+    let tcp = std::fs::read_to_string(format!("{folder}/net/tcp")).unwrap();
+    // See proc(5): the tenth column is the inode.
+    let inodes = tcp.lines().skip(1).filter_map(|it| it.split_whitespace().nth(9));
+    let tcp: HashSet<String> = inodes.map(|it| format!("socket:[{it}]")).collect();
+    let open = std::fs::read_dir(format!("{folder}/fd")).unwrap().filter_map(|it| {
+        // One may be closed just now.
+        std::fs::read_link(it.unwrap().path()).ok()
+    });
+    let (models, files): (Vec<_>, Vec<_>) =
+        open.partition(|it| tcp.contains(&*it.to_string_lossy()));
+    (files.len(), models.len())
 }
 
 /// Nanoseconds on a processor, by thread.
