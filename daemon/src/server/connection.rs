@@ -123,19 +123,19 @@ impl<R: ReadEnd> Reading<R> {
                 let out = self.client.out.clone();
                 let router = self.router.clone();
                 self.router.shared().tracker.spawn(async move {
-                    let (_turn, outcome) = match turns {
-                        None => (None, guarded(&router, work).await),
+                    let made = async { answer_line(&id, guarded(&router, work).await).await };
+                    let (_turn, line) = match turns {
+                        None => (None, made.await),
                         Some(turns) => match turns.take(&out).await {
                             None => return,
                             turn => tokio::select! {
                                 biased;
-                                outcome = out.made(guarded(&router, work)) => (turn, outcome),
+                                line = out.made(made) => (turn, line),
                                 // What only reads is left where it is when nobody is there any more.
                                 () = out.closed() => return,
                             },
                         },
                     };
-                    let line = answer_line(&id, outcome).await;
                     // What was changed is answered in any case; what was read can be read again.
                     let _ = match reads {
                         true => out.answer(&id, line).await.map(drop),
