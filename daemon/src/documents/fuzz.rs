@@ -32,7 +32,7 @@ pub fn document(data: &[u8]) {
     let set = kind.check_change(whose, &Map::new(), &members);
     assert_eq!(set.is_ok(), warnings.is_empty(), "{set:?}, where a file is told of {warnings:?}");
     match kind.name {
-        "settings" => read_settings(members),
+        "settings" => read_settings(whose, members),
         "providers" => {
             let read = parse(&Value::Object(members)).expect("it was judged before");
             let shown = serde_json::to_value(&read).expect("providers are JSON");
@@ -46,9 +46,14 @@ fn providers(document: &Value) -> Result<(), String> {
     parse(document).map(drop).map_err(|err| err.to_string())
 }
 
-/// Each reader has a value for what was taken.
-fn read_settings(members: Map<String, Value>) {
-    let settings = Settings::new(Arc::new(Value::Object(members)));
+/// Each reader has a value for what was taken. What a workspace's document says of a setting that is the user's is kept
+/// as it is, and has no effect.
+fn read_settings(whose: Whose, members: Map<String, Value>) {
+    let members = Arc::new(Value::Object(members));
+    let settings = match whose {
+        Whose::User => Settings::new(members),
+        Whose::Workspace => Settings::default().under(members),
+    };
     SETTINGS.iter().for_each(|it| drop(settings.value(it.name)));
     let _ = (settings.mode(), settings.if_busy(), settings.store_kind(), settings.backs_up_daily());
     let _ = (settings.tasks_running_max(), settings.backups_kept(), settings.approval_timeout());
