@@ -46,11 +46,12 @@ const ANSWERS_MADE: u64 = 2;
 const STEPS: u64 = 4;
 /// What waits for one client, be it as long as it may: a line in its queue, and one that is being written.
 const OUT_BYTES: u64 = 2 * LINE_BYTES_MAX as u64;
-/// Of what came and went in pieces of some MiB, the allocator keeps a part of this size between those that stay.
+/// Of what came and went in pieces of some MiB, the allocator may keep one part in so many between those that stay.
 const FRAGMENTS: u64 = 10;
 const MIB: u64 = 1024 * 1024;
-/// Processors' worth of work that an abuse is, in the daemon and outside of it, which no order in the daemon can do
-/// away with: the kernel shares two processors out between all who want them.
+/// How many threads an abuse keeps at work, in the daemon and outside of it: one that sends a gibibyte; one that sends
+/// brackets and one that reads them; one that asks and the two that make answers. No order in the daemon can do away
+/// with them: the kernel shares two processors out between all who want them.
 const FLOODING: usize = 1;
 const NESTING: usize = 2;
 const ASKING: usize = 3;

@@ -24,19 +24,6 @@ pub(crate) struct Held {
     pub(crate) threads: usize,
 }
 
-impl Held {
-    /// The most of each that was held in any of these.
-    pub(crate) fn most(samples: &[Held]) -> Held {
-        let most = |of: fn(&Held) -> usize| samples.iter().map(of).max().unwrap();
-        Held {
-            files: most(|it| it.files),
-            models: most(|it| it.models),
-            threads: most(|it| it.threads),
-            ..samples[samples.len() - 1]
-        }
-    }
-}
-
 /// Looks when nothing has happened for a moment.
 pub(crate) async fn held(daemon: &Daemon) -> Held {
     crate::world::pass(SETTLE).await;
